@@ -1,0 +1,148 @@
+"""``budgets.toml``: hand-written limits of cells, each with a reason.
+
+    [[limit]]
+    cells = "dinov2/dinov2-small/tome/*"        # a cell id or a glob of ids
+    latency_ratio = 0.75                        # to the reference, on any device
+    latency_ms = { "NVIDIA H100 80GB HBM3" = 1.9 }  # absolute, on a named device
+    cossim = 0.97                               # floor
+    reason = "one sentence"
+
+Limits apply in file order: where several match a cell, a later one overrides field by field. Every
+cell needs a CosSim floor and at least one latency budget that applies on its device.
+"""
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from efficarch.errors import BudgetError
+from efficarch.record import DEVICES, DTYPES, Cell, Limits
+
+FIELDS = ("cells", "latency_ratio", "latency_ms", "cossim", "reason")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One entry of the file."""
+
+    cells: str
+    reason: str
+    latency_ratio: float | None = None
+    latency_ms: tuple[tuple[str, float], ...] = ()
+    cossim: float | None = None
+
+    def matches(self, cell: Cell) -> bool:
+        """Whether the entry's id or glob names the cell."""
+        return fnmatchcase(cell.id, self.cells)
+
+
+def load_budgets(path: Path) -> list[Limit]:
+    """Read a budgets file.
+
+    Raises:
+        BudgetError: the file is missing, is not TOML, or has an entry with a typo.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BudgetError(
+            f"{path}: {error.strerror or error}; every suites folder needs a budgets.toml"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BudgetError(f"{path}: not valid TOML: {error}") from error
+    for key in data:
+        if key != "limit":
+            raise BudgetError(f"{path}: unknown table {key!r}; write entries as [[limit]]")
+    entries = data.get("limit", [])
+    if not isinstance(entries, list):
+        raise BudgetError(f"{path}: write [[limit]] in double brackets")
+    return [_limit(entry, f"{path}: limit {n}") for n, entry in enumerate(entries, start=1)]
+
+
+def _limit(entry: dict[str, Any], where: str) -> Limit:
+    for key in entry:
+        if key not in FIELDS:
+            near = get_close_matches(key, FIELDS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(FIELDS)}"
+            raise BudgetError(f"{where}: unknown field {key!r}; {hint}")
+    for key in ("cells", "reason"):
+        if not isinstance(entry.get(key), str) or not entry[key].strip():
+            raise BudgetError(f"{where}: {key!r} must be a sentence or glob, not empty")
+    where = f"{where} ({entry['cells']})"
+    if not any(key in entry for key in ("latency_ratio", "latency_ms", "cossim")):
+        raise BudgetError(f"{where}: limits nothing; give latency_ratio, latency_ms or cossim")
+    devices = entry.get("latency_ms", {})
+    if not isinstance(devices, dict):
+        raise BudgetError(f'{where}: latency_ms must name its device: {{ "NVIDIA ..." = 1.9 }}')
+    ratio = entry.get("latency_ratio")
+    floor = entry.get("cossim")
+    if floor is not None and not -1 <= _number(floor, f"{where}: cossim") <= 1:
+        raise BudgetError(f"{where}: cossim is {floor}, outside [-1, 1]")
+    return Limit(
+        cells=entry["cells"],
+        reason=entry["reason"].strip(),
+        latency_ratio=None if ratio is None else _positive(ratio, f"{where}: latency_ratio"),
+        latency_ms=tuple(
+            (name, _positive(value, f"{where}: latency_ms of {name!r}"))
+            for name, value in devices.items()
+        ),
+        cossim=None if floor is None else float(floor),
+    )
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise BudgetError(f"{where} is {value!r}, not a finite number")
+    return float(value)
+
+
+def _positive(value: Any, where: str) -> float:
+    number = _number(value, where)
+    if number <= 0:
+        raise BudgetError(f"{where} is {value!r}, not positive")
+    return number
+
+
+def limits_of(cell: Cell, limits: Sequence[Limit], device_name: str) -> Limits:
+    """Merge the entries that match a cell on a device.
+
+    Raises:
+        BudgetError: the cell has no CosSim floor or no latency budget.
+    """
+    cossim = latency_ratio = latency_ms = None
+    reasons = []
+    for limit in limits:
+        if not limit.matches(cell):
+            continue
+        cossim = limit.cossim if limit.cossim is not None else cossim
+        latency_ratio = limit.latency_ratio if limit.latency_ratio is not None else latency_ratio
+        latency_ms = dict(limit.latency_ms).get(device_name, latency_ms)
+        reasons.append(limit.reason)
+    if cossim is None:
+        raise BudgetError(f"cell {cell.id!r} has no CosSim floor; add a [[limit]] for it")
+    if latency_ratio is None and latency_ms is None:
+        raise BudgetError(
+            f"cell {cell.id!r} has no latency budget on {device_name!r}; add a [[limit]] for it"
+        )
+    return Limits(cossim, latency_ratio, latency_ms, tuple(reasons))
+
+
+def unmatched(limits: Iterable[Limit], cells: Sequence[Cell]) -> list[Limit]:
+    """Return the entries that name no collected cell on any device and dtype."""
+    variants = [variant for cell in cells for variant in _variants(cell)]
+    return [limit for limit in limits if not any(limit.matches(cell) for cell in variants)]
+
+
+def _variants(cell: Cell) -> list[Cell]:
+    """Return the cell as it is named on every device and dtype (the last two parts of its id)."""
+    stem = cell.id.rsplit("/", 2)[0]
+    return [
+        replace(cell, id=f"{stem}/{dtype}/{device}", dtype=dtype, device=device)
+        for dtype in DTYPES
+        for device in DEVICES
+    ]

@@ -1,0 +1,30 @@
+"""The few errors a user can meet; each message says what, which value and what to do."""
+
+
+class EfficarchError(Exception):
+    """Bad input or an unusable environment; the command line turns it into exit code 2."""
+
+
+class UnknownNameError(EfficarchError):
+    """A model, method or backend that is in no table."""
+
+    @classmethod
+    def of(cls, kind: str, name: str, known: list[str]) -> "UnknownNameError":
+        """Name the nearest known name, or list all of them when none is near."""
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        return cls(f"unknown {kind} {name!r}; {hint}")
+
+
+class BudgetError(EfficarchError):
+    """A budgets file that cannot be read, or limits and cells that do not fit together."""
+
+
+class RunFileError(EfficarchError):
+    """A run or baseline file that cannot be trusted."""
+
+
+class MissingWeightsError(EfficarchError):
+    """Pretrained weights that are not on this machine; random ones never stand in for them."""

@@ -1,0 +1,182 @@
+"""From runs and limits to verdicts; pure.
+
+``check_limits`` judges a run by its own hand-written limits, ``compare`` judges it against a
+baseline run of the same machine. Nothing compared is never a pass.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from enum import Enum
+
+from efficarch.record import (
+    CellRun,
+    Estimate,
+    Limits,
+    Machine,
+    Measurement,
+    Run,
+    Status,
+    Weights,
+)
+from efficarch.stats import ratio_change
+
+SLOWDOWN_FLOOR = 0.05
+"""Smallest relative slowdown against a stored baseline that can fail: one run a side cannot tell
+less from the difference between two processes (docs/measuring.md)."""
+
+COSSIM_TOLERANCE = 0.001
+"""Largest drop of mean CosSim against the baseline that is not called worse."""
+
+
+class Outcome(Enum):
+    """The verdict on a cell."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    NOT_COMPARABLE = "not comparable"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome for one cell with its reasons in words.
+
+    ``change`` is the paired ratio now divided by the baseline's, ``cossim_change`` the difference
+    of mean CosSim; both are ``None`` where nothing was compared.
+    """
+
+    cell_id: str
+    outcome: Outcome
+    reasons: tuple[str, ...] = ()
+    change: Estimate | None = None
+    cossim_change: float | None = None
+
+
+def latency_breaches(latency_ms: Estimate, ratio: Estimate, limits: Limits) -> list[str]:
+    """Say in words which latency budgets are broken: those below the interval's lower bound."""
+    breaches = []
+    if limits.latency_ratio is not None and ratio.low > limits.latency_ratio:
+        breaches.append(
+            f"latency ratio {ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}] "
+            f"is above its budget {limits.latency_ratio:.3f}"
+        )
+    if limits.latency_ms is not None and latency_ms.low > limits.latency_ms:
+        breaches.append(
+            f"latency {latency_ms.value:.3f} ms [{latency_ms.low:.3f}, {latency_ms.high:.3f}] "
+            f"is above its budget {limits.latency_ms:.3f} ms"
+        )
+    return breaches
+
+
+def cossim_breach(measurement: Measurement, limits: Limits) -> str | None:
+    """Say in words that the CosSim floor is broken, or return ``None``.
+
+    With random weights CosSim says whether the output changed, not how good it is.
+    """
+    if measurement.cossim.mean >= limits.cossim:
+        return None
+    if measurement.weights is Weights.RANDOM:
+        return "the output on random weights changed beyond its check"
+    return f"CosSim {measurement.cossim.mean:.5f} is below its floor {limits.cossim:.5f}"
+
+
+def check_limits(run: Run) -> list[Verdict]:
+    """Judge every cell of a run by its own limits, in the order of the run."""
+    return [_check(line) for line in run.cells]
+
+
+def _check(line: CellRun) -> Verdict:
+    if line.status is Status.ERROR:
+        return Verdict(line.cell.id, Outcome.FAIL, (f"raised: {line.message}",))
+    if line.measurement is None or line.limits is None:
+        reason = f"{line.status.value}: {line.message}" if line.message else line.status.value
+        return Verdict(line.cell.id, Outcome.NOT_COMPARABLE, (reason,))
+    measured = line.measurement
+    reasons = latency_breaches(measured.latency_ms, measured.ratio, line.limits)
+    worse = cossim_breach(measured, line.limits)
+    if worse:
+        reasons.append(worse)
+    if not reasons and line.status is not Status.PASSED:
+        reasons.append(f"the suite test failed: {line.message}")
+    return Verdict(line.cell.id, Outcome.FAIL if reasons else Outcome.PASS, tuple(reasons))
+
+
+def differing_fields(now: Machine, base: Machine) -> list[str]:
+    """Name the fingerprint fields in which two machines differ, with both values."""
+    return [
+        f"{field.name} {getattr(base, field.name)!r} became {getattr(now, field.name)!r}"
+        for field in fields(Machine)
+        if getattr(now, field.name) != getattr(base, field.name)
+    ]
+
+
+def compare(run: Run, baseline: Run) -> list[Verdict]:
+    """Judge a run against a baseline run: cells of the run first, then those it lacks.
+
+    The compared figure is the ratio to the reference, paired within each process, so that a drift
+    of the whole machine cancels. FAIL needs the change's lower bound above ``SLOWDOWN_FLOOR``;
+    PASS needs its upper bound below; anything between is INCONCLUSIVE.
+    """
+    differing = differing_fields(run.machine, baseline.machine)
+    base_lines = {line.cell.id: line for line in baseline.cells}
+    verdicts = [_compare(line, base_lines.get(line.cell.id), differing) for line in run.cells]
+    present = {line.cell.id for line in run.cells}
+    verdicts += [
+        Verdict(cell_id, Outcome.NOT_COMPARABLE, ("in the baseline but not in this run",))
+        for cell_id in base_lines
+        if cell_id not in present
+    ]
+    return verdicts
+
+
+def _compare(line: CellRun, base: CellRun | None, differing: list[str]) -> Verdict:
+    obstacle = _obstacle(line, base, differing)
+    if obstacle or base is None or base.measurement is None or line.measurement is None:
+        return Verdict(line.cell.id, Outcome.NOT_COMPARABLE, (obstacle,))
+    now, then = line.measurement, base.measurement
+    change = ratio_change(now.ratio, then.ratio)
+    cossim_change = now.cossim.mean - then.cossim.mean
+    reasons = []
+    if change.low > 1 + SLOWDOWN_FLOOR:
+        reasons.append(f"latency ratio {_percent(change)} against the baseline")
+    if cossim_change < -COSSIM_TOLERANCE:
+        what = "output check" if now.weights is Weights.RANDOM else "CosSim"
+        reasons.append(f"{what} fell by {-cossim_change:.4f} against the baseline")
+    if reasons:
+        outcome = Outcome.FAIL
+    elif change.high < 1 + SLOWDOWN_FLOOR:
+        outcome = Outcome.PASS
+    else:
+        outcome = Outcome.INCONCLUSIVE
+        reasons.append(f"latency ratio {_percent(change)}: too noisy to tell")
+    return Verdict(line.cell.id, outcome, tuple(reasons), change, cossim_change)
+
+
+def _obstacle(line: CellRun, base: CellRun | None, differing: list[str]) -> str:
+    """Say why two cells cannot be compared; empty where they can."""
+    if differing:
+        return "other machine: " + "; ".join(differing)
+    if base is None:
+        return "not in the baseline"
+    if line.measurement is None:
+        return f"this run has no measurement: {line.status.value}"
+    if base.measurement is None:
+        return f"the baseline has no measurement: {base.status.value}"
+    now, then = line.measurement, base.measurement
+    for name in ("weights", "source", "seed", "autocast", "items"):
+        if getattr(now, name) != getattr(then, name):
+            return f"{name} {getattr(then, name)!r} became {getattr(now, name)!r}"
+    return ""
+
+
+def _percent(change: Estimate) -> str:
+    value, low, high = (100 * (x - 1) for x in (change.value, change.low, change.high))
+    return f"{value:+.1f} % [{low:+.1f}, {high:+.1f}]"
+
+
+def exit_code(verdicts: Iterable[Verdict], compared: Iterable[Verdict] = ()) -> int:
+    """Return 1 if any cell failed, 4 if no cell was judged by its limits, else 0."""
+    judged = [verdict.outcome for verdict in verdicts]
+    if Outcome.FAIL in judged or any(v.outcome is Outcome.FAIL for v in compared):
+        return 1
+    return 0 if Outcome.PASS in judged else 4

@@ -1,0 +1,173 @@
+"""The plain data of a run: what was measured, on which machine, under which limits.
+
+Everything is frozen and knows nothing of files, torch or pytest. ``SCHEMA`` is the version of the
+JSON these records are stored as:
+
+1: first version (cells, measurements with raw rounds, limits, machine).
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+SCHEMA = 1
+
+DTYPES = ("float32", "bfloat16", "float16")
+DEVICES = ("cpu", "cuda")
+
+
+class Weights(Enum):
+    """Where a cell's parameters come from; every row of every report says which."""
+
+    PRETRAINED = "pretrained"
+    RANDOM = "random"
+    """Seeded: right for latency, memory and FLOPs, meaningless for quality."""
+    NONE = "none"
+    """The cell has no parameters (an operator on synthetic input)."""
+
+
+class Status(Enum):
+    """What became of a collected cell."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    """Measured, and an assertion of the suite test did not hold."""
+    ERROR = "error"
+    """Raised, ran out of memory or lacked its input: no measurement."""
+    SKIPPED = "skipped"
+    NOT_RUN = "not run"
+    """The run ended before this cell's turn."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One parametrized case. ``id`` is stable, readable and unique within a run."""
+
+    id: str
+    suite: str
+    model: str
+    method: str
+    keep: float | None
+    length: int | None
+    batch: int
+    dtype: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A median with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class CosSim:
+    """Cosine similarity to the reference over the evaluated items (images or tokens)."""
+
+    mean: float
+    p5: float
+    minimum: float
+    items: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Everything measured of one cell; ``rounds_ms[i]`` and ``reference_rounds_ms[i]`` are a pair.
+
+    The reference is the dense model for token reduction and causal attention for a scan. ``tokens``
+    are those entering each layer, CLS included; ``items`` are the images or sequence positions one
+    call processes. ``flops`` and ``peak_bytes`` are of one call.
+    """
+
+    rounds_ms: tuple[float, ...]
+    reference_rounds_ms: tuple[float, ...]
+    latency_ms: Estimate
+    reference_ms: Estimate
+    ratio: Estimate
+    throughput_per_s: float
+    cossim: CosSim
+    tokens: tuple[int, ...]
+    reference_tokens: int
+    items: int
+    flops: int
+    reference_flops: int
+    peak_bytes: int
+    reference_peak_bytes: int
+    weights: Weights
+    source: str
+    """Weights and inputs in words: package and version, hub id, folder, or seed."""
+    seed: int
+    autocast: bool
+
+    @property
+    def tokens_mean(self) -> float:
+        """Tokens per layer, averaged over the layers."""
+        return sum(self.tokens) / len(self.tokens)
+
+    @property
+    def tokens_final(self) -> int:
+        """Tokens in the last layer."""
+        return self.tokens[-1]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a cell must hold: at least one latency budget, always a CosSim floor."""
+
+    cossim: float
+    latency_ratio: float | None
+    latency_ms: float | None
+    """Absolute budget of the device of this run, when the budgets file names that device."""
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CellRun:
+    """One line of a run: a collected cell, what became of it and what was measured."""
+
+    cell: Cell
+    status: Status
+    message: str
+    limits: Limits | None
+    measurement: Measurement | None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The fingerprint: timings from two different ones are never compared."""
+
+    device: str
+    gpu_name: str | None
+    gpu_uuid: str | None
+    driver: str | None
+    cuda: str | None
+    power_limit_w: float | None
+    sm_clock_mhz: int | None
+    memory_clock_mhz: int | None
+    cpu_model: str
+    cpu_cores: int
+    threads: int
+    python: str
+    torch: str
+    transformers: str
+
+    @property
+    def name(self) -> str:
+        """The device in words, as budgets name it."""
+        return self.gpu_name or self.cpu_model
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fresh process that measured cells."""
+
+    machine: Machine
+    created: str
+    commit: str
+    dirty: bool
+    interrupted: bool
+    clock_overhead_ms: float
+    """Median of timing an empty call: the floor under every latency of the run."""
+    cells: tuple[CellRun, ...]

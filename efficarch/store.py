@@ -1,0 +1,261 @@
+"""The only file I/O of runs and baselines: pytest-benchmark JSON, read strictly, written atomically.
+
+A run file is what ``pytest --benchmark-json`` writes, with three additions of this project:
+``machine_info.efficarch`` (the fingerprint), ``benchmarks[i].extra_info.efficarch`` (a cell's
+measurement) and a top-level ``efficarch`` section (schema version and every collected cell with
+its status and limits). A baseline is a run file that was reviewed and committed.
+"""
+
+import json
+import math
+import os
+import re
+import tempfile
+import types
+import typing
+from dataclasses import asdict, fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from efficarch.errors import EfficarchError, RunFileError
+from efficarch.record import SCHEMA, Cell, CellRun, Limits, Machine, Measurement, Run, Status
+
+T = TypeVar("T")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing: to a temporary file beside it, then rename.
+
+    Raises:
+        EfficarchError: the folder cannot be created or written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise EfficarchError(
+            f"cannot write {path}: {error.strerror or error}; choose another folder"
+        ) from error
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        # mkstemp makes files private; reports are meant to be shared
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise EfficarchError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def plain(value: Any) -> Any:
+    """Turn records into JSON values: enums by value, tuples as lists."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def load_run(path: Path) -> Run:
+    """Read a run file.
+
+    Raises:
+        RunFileError: the file is missing, truncated, of another tool or schema version, has
+            duplicate cells, no rounds, or a timing that is NaN, infinite or not positive.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunFileError(f"{path}: {error.strerror or error}; name a run file") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunFileError(
+            f"{path}: not complete JSON ({error}); the run that wrote it did not finish, run again"
+        ) from error
+    try:
+        return parse_run(data)
+    except RunFileError as error:
+        raise RunFileError(f"{path}: {error}") from error
+
+
+def parse_run(data: Any) -> Run:
+    """Check and convert the JSON value of a run file; see `load_run`."""
+    if not isinstance(data, dict) or not isinstance(data.get("benchmarks"), list):
+        raise RunFileError("not a pytest-benchmark file; pass the run.json of a bench run")
+    section = data.get("efficarch")
+    if not isinstance(section, dict):
+        raise RunFileError("a pytest-benchmark file of another tool: it has no efficarch section")
+    if section.get("schema") != SCHEMA:
+        raise RunFileError(
+            f"schema version {section.get('schema')!r}, this efficarch reads version {SCHEMA}; "
+            "report it with the efficarch that measured it"
+        )
+    machine = data.get("machine_info", {})
+    commit = data.get("commit_info") or {}
+    measured = _measurements(data["benchmarks"])
+    run = Run(
+        machine=_decode(Machine, _mapping(machine, "machine_info").get("efficarch"), "machine"),
+        created=_decode(str, data.get("datetime"), "datetime"),
+        commit=str(commit.get("id") or "unknown"),
+        dirty=bool(commit.get("dirty")),
+        interrupted=_decode(bool, section.get("interrupted"), "interrupted"),
+        clock_overhead_ms=_decode(float, section.get("clock_overhead_ms"), "clock_overhead_ms"),
+        cells=tuple(_line(item, measured) for item in _sequence(section.get("cells"), "cells")),
+    )
+    _check_cells(run, measured)
+    return run
+
+
+def _measurements(benchmarks: list[Any]) -> dict[str, Measurement]:
+    measured: dict[str, Measurement] = {}
+    for index, bench in enumerate(benchmarks):
+        extra = _mapping(_mapping(bench, f"benchmarks[{index}]").get("extra_info"), "extra_info")
+        if "efficarch" not in extra:
+            continue  # another plugin's benchmark in the same session
+        entry = _mapping(extra["efficarch"], f"benchmarks[{index}]")
+        cell_id = _decode(str, entry.get("cell"), f"benchmarks[{index}].cell")
+        if cell_id in measured:
+            raise RunFileError(f"cell {cell_id!r} is measured twice; every cell id must be unique")
+        measured[cell_id] = _decode(Measurement, entry.get("measurement"), cell_id)
+        _check_measurement(cell_id, measured[cell_id])
+    return measured
+
+
+def _line(item: Any, measured: dict[str, Measurement]) -> CellRun:
+    entry = _mapping(item, "cell")
+    cell = _decode(Cell, entry.get("cell"), "cell")
+    limits = entry.get("limits")
+    return CellRun(
+        cell=cell,
+        status=_decode(Status, entry.get("status"), cell.id),
+        message=_decode(str, entry.get("message"), cell.id),
+        limits=None if limits is None else _decode(Limits, limits, cell.id),
+        measurement=measured.get(cell.id),
+    )
+
+
+def _check_cells(run: Run, measured: dict[str, Measurement]) -> None:
+    ids = [line.cell.id for line in run.cells]
+    for cell_id in ids:
+        if ids.count(cell_id) > 1:
+            raise RunFileError(f"cell {cell_id!r} is listed twice; every cell id must be unique")
+    for cell_id in measured:
+        if cell_id not in ids:
+            raise RunFileError(f"cell {cell_id!r} is measured but not listed; the file was edited")
+    for line in run.cells:
+        if line.status in (Status.PASSED, Status.FAILED) and line.measurement is None:
+            raise RunFileError(
+                f"cell {line.cell.id!r} is {line.status.value} without a measurement; "
+                "the file was edited"
+            )
+
+
+def _check_measurement(cell_id: str, measurement: Measurement) -> None:
+    for name in ("rounds_ms", "reference_rounds_ms"):
+        rounds = getattr(measurement, name)
+        if not rounds:
+            raise RunFileError(f"cell {cell_id!r}: {name} holds zero rounds; run it again")
+        for index, value in enumerate(rounds):
+            if value <= 0:
+                raise RunFileError(f"cell {cell_id!r}: {name}[{index}] is {value}, not positive")
+    if len(measurement.rounds_ms) != len(measurement.reference_rounds_ms):
+        raise RunFileError(f"cell {cell_id!r}: rounds and reference rounds are not pairs")
+    for name in ("latency_ms", "reference_ms", "ratio"):
+        estimate = getattr(measurement, name)
+        if not 0 < estimate.low <= estimate.value <= estimate.high:
+            raise RunFileError(f"cell {cell_id!r}: {name} is outside its own interval")
+    if not measurement.tokens:
+        raise RunFileError(f"cell {cell_id!r}: tokens is empty; run it again")
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise RunFileError(f"{where} is {_shown(value)}, not an object")
+    return value
+
+
+def _sequence(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise RunFileError(f"{where} is {_shown(value)}, not a list")
+    return value
+
+
+def _decode(kind: Any, value: Any, where: str) -> Any:
+    """Build ``kind`` (a record, enum, tuple, optional or scalar) from a JSON value, strictly."""
+    if is_dataclass(kind):
+        return _decode_record(typing.cast(type, kind), _mapping(value, where), where)
+    origin = typing.get_origin(kind)
+    if origin is tuple:
+        item_kind = typing.get_args(kind)[0]
+        items = _sequence(value, where)
+        return tuple(_decode(item_kind, item, f"{where}[{i}]") for i, item in enumerate(items))
+    if origin is types.UnionType:
+        inner = next(part for part in typing.get_args(kind) if part is not types.NoneType)
+        return None if value is None else _decode(inner, value, where)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        known = [member.value for member in kind]
+        if value not in known:
+            raise RunFileError(f"{where} is {_shown(value)}; known: {', '.join(known)}")
+        return kind(value)
+    return _scalar(kind, value, where)
+
+
+def _decode_record(kind: type[T], value: dict[str, Any], where: str) -> T:
+    hints = typing.get_type_hints(kind)
+    names = [field.name for field in fields(typing.cast(Any, kind))]
+    unknown = sorted(set(value) - set(names))
+    if unknown:
+        raise RunFileError(f"{where}: unknown field {unknown[0]!r}")
+    for name in names:
+        if name not in value:
+            raise RunFileError(f"{where}: {name} is missing")
+    return kind(**{name: _decode(hints[name], value[name], f"{where}.{name}") for name in names})
+
+
+def _scalar(kind: Any, value: Any, where: str) -> Any:
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise RunFileError(f"{where} is {value}, not a finite number")
+        return float(value)
+    if type(value) is not kind:
+        raise RunFileError(f"{where} is {_shown(value)}, not of type {kind.__name__}")
+    return value
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def machine_slug(machine: Machine) -> str:
+    """Return the file name of a machine's baseline: the device and what tells two apart."""
+    unique = (machine.gpu_uuid or "").removeprefix("GPU-")[:8] or f"{machine.cpu_cores}-cores"
+    return re.sub(r"[^a-z0-9]+", "-", f"{machine.name} {unique}".lower()).strip("-")
+
+
+def baseline_path(folder: Path, machine: Machine) -> Path:
+    """Return where the baseline of a machine belongs."""
+    return folder / f"{machine_slug(machine)}.json"
+
+
+def save_baseline(run_file: Path, folder: Path) -> Path:
+    """Copy a complete, green run file to its machine's baseline.
+
+    Raises:
+        EfficarchError: the run was interrupted or has a cell that did not pass or skip.
+    """
+    run = load_run(run_file)
+    bad = [line for line in run.cells if line.status not in (Status.PASSED, Status.SKIPPED)]
+    if run.interrupted or bad:
+        what = f"{bad[0].cell.id} is {bad[0].status.value}" if bad else "it was interrupted"
+        raise EfficarchError(f"this run cannot become a baseline: {what}; mend it and run again")
+    target = baseline_path(folder, run.machine)
+    write_text(target, run_file.read_text(encoding="utf-8"))
+    return target

