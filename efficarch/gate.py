@@ -88,7 +88,9 @@ def check_limits(run: Run) -> list[Verdict]:
 def _check(line: CellRun) -> Verdict:
     if line.status is Status.ERROR:
         return Verdict(line.cell.id, Outcome.FAIL, (f"raised: {line.message}",))
-    if line.measurement is None or line.limits is None:
+    if line.limits is None:
+        return Verdict(line.cell.id, Outcome.NOT_COMPARABLE, ("the cell has no limits",))
+    if line.measurement is None:
         reason = f"{line.status.value}: {line.message}" if line.message else line.status.value
         return Verdict(line.cell.id, Outcome.NOT_COMPARABLE, (reason,))
     measured = line.measurement
@@ -140,8 +142,11 @@ def _compare(line: CellRun, base: CellRun | None, differing: list[str]) -> Verdi
     if change.low > 1 + SLOWDOWN_FLOOR:
         reasons.append(f"latency ratio {_percent(change)} against the baseline")
     if cossim_change < -COSSIM_TOLERANCE:
-        what = "output check" if now.weights is Weights.RANDOM else "CosSim"
-        reasons.append(f"{what} fell by {-cossim_change:.4f} against the baseline")
+        reasons.append(
+            "the output on random weights changed against the baseline"
+            if now.weights is Weights.RANDOM
+            else f"CosSim fell by {-cossim_change:.4f} against the baseline"
+        )
     if reasons:
         outcome = Outcome.FAIL
     elif change.high < 1 + SLOWDOWN_FLOOR:

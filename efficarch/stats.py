@@ -8,8 +8,6 @@ intervals describe one run; they are not evidence about the next one (docs/measu
 from collections.abc import Sequence
 from math import exp, hypot, isfinite, log
 
-from scipy.stats import quantile_test
-
 from efficarch.record import Estimate
 
 CONFIDENCE = 0.95
@@ -28,6 +26,9 @@ def median_interval(values: Sequence[float]) -> Estimate:
         raise ValueError(f"{len(values)} rounds give no 95 % interval; use at least {MIN_ROUNDS}")
     if not all(isfinite(value) for value in values):
         raise ValueError("a round is not a finite number")
+    # imported here: scipy.stats takes a second, and the plugin loads in every pytest run
+    from scipy.stats import quantile_test
+
     test = quantile_test(values, p=0.5)
     low, high = test.confidence_interval(CONFIDENCE)
     return Estimate(value=median(values), low=float(low), high=float(high))

@@ -1,4 +1,4 @@
-"""The only file I/O of runs and baselines: pytest-benchmark JSON, read strictly, written atomically.
+"""The only file I/O of runs and baselines: read strictly, written atomically.
 
 A run file is what ``pytest --benchmark-json`` writes, with three additions of this project:
 ``machine_info.efficarch`` (the fingerprint), ``benchmarks[i].extra_info.efficarch`` (a cell's
@@ -142,10 +142,11 @@ def _line(item: Any, measured: dict[str, Measurement]) -> CellRun:
 
 
 def _check_cells(run: Run, measured: dict[str, Measurement]) -> None:
-    ids = [line.cell.id for line in run.cells]
-    for cell_id in ids:
-        if ids.count(cell_id) > 1:
-            raise RunFileError(f"cell {cell_id!r} is listed twice; every cell id must be unique")
+    ids = set()
+    for line in run.cells:
+        if line.cell.id in ids:
+            raise RunFileError(f"cell {line.cell.id!r} is listed twice; cell ids must be unique")
+        ids.add(line.cell.id)
     for cell_id in measured:
         if cell_id not in ids:
             raise RunFileError(f"cell {cell_id!r} is measured but not listed; the file was edited")

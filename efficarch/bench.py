@@ -1,0 +1,137 @@
+"""Measuring one cell: paired, interleaved rounds of a contest, and the result a test asserts on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from efficarch.contests import Arm, Contest, Settings
+from efficarch.gate import latency_breaches
+from efficarch.record import Estimate, Limits, Measurement
+from efficarch.stats import median_interval, paired_ratio
+from efficarch.timing import Clock, warm_up
+
+Repeat = Callable[[Callable[[], None]], None]
+"""Runs a round as often as the session asks; pytest-benchmark's ``pedantic`` in a suite."""
+
+
+@dataclass(frozen=True)
+class LatencyBudget:
+    """The latency limits of a cell."""
+
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class Latency:
+    """A measured latency; ``latency <= budget`` is false when a lower bound exceeds a limit."""
+
+    latency_ms: Estimate
+    ratio: Estimate
+
+    def __le__(self, budget: LatencyBudget) -> bool:
+        return not self.breaches(budget)
+
+    def breaches(self, budget: LatencyBudget) -> list[str]:
+        """Say in words which limits are broken."""
+        return latency_breaches(self.latency_ms, self.ratio, budget.limits)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a suite test compares its result with."""
+
+    latency: LatencyBudget
+    cossim: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the ``bench`` fixture returns: the measurement beside its limits."""
+
+    measurement: Measurement
+    limits: Limits
+
+    @property
+    def latency(self) -> Latency:
+        """Latency in milliseconds and as a ratio to the reference, with intervals."""
+        return Latency(self.measurement.latency_ms, self.measurement.ratio)
+
+    @property
+    def cossim(self) -> float:
+        """Mean cosine similarity to the reference."""
+        return self.measurement.cossim.mean
+
+    @property
+    def budget(self) -> Budget:
+        """The cell's limits."""
+        return Budget(LatencyBudget(self.limits), self.limits.cossim)
+
+
+class Rounds:
+    """Paired rounds of a contest; the order of the two arms alternates (ABBA)."""
+
+    def __init__(self, contest: Contest, clock: Clock) -> None:
+        self._contest = contest
+        self._clock = clock
+        self._turns = 0
+        self.pairs: list[tuple[float, float]] = []
+
+    def pair(self) -> tuple[float, float]:
+        """Time both arms once: milliseconds of the subject and of the reference."""
+        subject_first = self._turns % 2 == 0
+        self._turns += 1
+        if subject_first:
+            subject = self._time(self._contest.subject)
+            return subject, self._time(self._contest.reference)
+        reference = self._time(self._contest.reference)
+        return self._time(self._contest.subject), reference
+
+    def _time(self, arm: Arm) -> float:
+        with arm.context():
+            return self._clock.time_ms(arm.call)
+
+
+def measure(
+    contest: Contest,
+    *,
+    clock: Clock,
+    settings: Settings,
+    repeat: Repeat,
+    advance: Callable[[float], None],
+) -> Measurement:
+    """Warm up, let ``repeat`` run the rounds and gather everything known of the cell.
+
+    ``advance`` is told the subject's milliseconds of every round.
+    """
+    rounds = Rounds(contest, clock)
+    warm_up(rounds.pair)
+
+    def one_round() -> None:
+        pair = rounds.pair()
+        rounds.pairs.append(pair)
+        advance(pair[0])
+
+    repeat(one_round)
+    subject, reference = zip(*rounds.pairs, strict=True)
+    latency = median_interval(subject)
+    return Measurement(
+        rounds_ms=subject,
+        reference_rounds_ms=reference,
+        latency_ms=latency,
+        reference_ms=median_interval(reference),
+        ratio=paired_ratio(subject, reference),
+        throughput_per_s=1e3 * contest.items / latency.value,
+        cossim=contest.cossim,
+        tokens=contest.costs.tokens,
+        reference_tokens=contest.reference_costs.tokens[0],
+        items=contest.items,
+        flops=contest.costs.flops,
+        reference_flops=contest.reference_costs.flops,
+        peak_bytes=contest.costs.peak_bytes,
+        reference_peak_bytes=contest.reference_costs.peak_bytes,
+        weights=contest.weights,
+        source=contest.source,
+        seed=settings.seed,
+        autocast=torch.is_autocast_enabled(settings.device),
+    )

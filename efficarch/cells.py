@@ -1,0 +1,52 @@
+"""From a parametrized suite test to its cell: the id every report and budget uses."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from efficarch.errors import EfficarchError
+from efficarch.record import Cell
+
+METHOD_NAMES = ("reducer", "backend")
+
+
+def build_cell(suite: str, params: Mapping[str, Any], *, dtype: str, device: str) -> Cell:
+    """Name the cell of a test by its parameters.
+
+    The id reads ``suite/model/method/keep=…/length=…/batch=…/dtype/device``; a part whose parameter
+    the test lacks is left out, any other parameter follows as ``name=value``.
+
+    Raises:
+        EfficarchError: a keep ratio outside (0, 1], or a batch or length that is no whole number.
+    """
+    known = ("model", *METHOD_NAMES, "keep", "length", "batch")
+    method = next((name_of(params[name]) for name in METHOD_NAMES if name in params), "none")
+    model = name_of(params.get("model", suite))
+    keep, length, batch = (params.get(name) for name in ("keep", "length", "batch"))
+    _check(suite, keep=keep, length=length, batch=batch)
+    parts = [suite, model if "model" in params else "", method]
+    parts += [f"{name}={params[name]}" for name in known[3:] if params.get(name) is not None]
+    parts += [f"{name}={name_of(params[name])}" for name in sorted(set(params) - set(known))]
+    return Cell(
+        id="/".join(part for part in (*parts, dtype, device) if part),
+        suite=suite,
+        model=model,
+        method=method,
+        keep=None if keep is None else float(keep),
+        length=length,
+        batch=1 if batch is None else batch,
+        dtype=dtype,
+        device=device,
+    )
+
+
+def name_of(value: Any) -> str:
+    """Return how a parameter value is called in an id: its name if it has one."""
+    return str(getattr(value, "name", value))
+
+
+def _check(suite: str, *, keep: Any, length: Any, batch: Any) -> None:
+    if keep is not None and not (isinstance(keep, int | float) and 0 < keep <= 1):
+        raise EfficarchError(f"{suite}: keep is {keep!r}; it must lie in (0, 1], for instance 0.5")
+    for name, value in (("length", length), ("batch", batch)):
+        if value is not None and not (isinstance(value, int) and value >= 1):
+            raise EfficarchError(f"{suite}: {name} is {value!r}; it must be a whole number >= 1")

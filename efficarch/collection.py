@@ -1,0 +1,110 @@
+"""What happens to ``bench`` tests at collection: each becomes a cell with limits and a timer."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from efficarch.budgets import Limit, limits_of, load_budgets, unmatched
+from efficarch.cells import build_cell
+from efficarch.errors import EfficarchError
+from efficarch.probe import cuda_available, device_name
+from efficarch.record import Cell, Limits, Measurement, Status
+from efficarch.timing import Odometer
+
+
+@dataclass
+class Line:
+    """A collected cell on its way through the session."""
+
+    cell: Cell
+    limits: Limits
+    odometer: Odometer
+    status: Status = Status.NOT_RUN
+    message: str = ""
+    measurement: Measurement | None = None
+
+
+@dataclass
+class Session:
+    """What the plugin knows of one pytest session; lines by node id, in collected order."""
+
+    lines: dict[str, Line] = field(default_factory=dict)
+    clock_overhead_ms: float = 0.0
+
+
+def device_of(config: pytest.Config) -> str:
+    """Return ``cpu`` or ``cuda``.
+
+    Raises:
+        EfficarchError: CUDA was asked for or promised, and torch sees none.
+    """
+    asked = config.getoption("efficarch_device")
+    required = cuda_required()
+    if (asked == "cuda" or required) and not cuda_available():
+        why = "EFFICARCH_REQUIRE_CUDA=1" if required else "device cuda"
+        raise EfficarchError(f"{why}, but torch sees no CUDA device; run: efficarch doctor")
+    if asked == "auto":
+        return "cuda" if cuda_available() else "cpu"
+    return str(asked)
+
+
+def cuda_required() -> bool:
+    """Whether the environment promises CUDA, so that its absence is a failure and not a skip."""
+    return os.environ.get("EFFICARCH_REQUIRE_CUDA") == "1"
+
+
+def register(session: Session, config: pytest.Config, benches: list[pytest.Item]) -> None:
+    """Give every bench test its cell, its limits and its timer.
+
+    Raises:
+        EfficarchError: two tests with one cell id, a cell without limits, a limit without a cell,
+            or a budgets file that cannot be read.
+    """
+    device = device_of(config)
+    budgets: dict[Path, list[Limit]] = {}
+    cells: dict[Path, list[Cell]] = {}
+    owners: dict[str, str] = {}
+    for item in benches:
+        cell = _cell_of(item, config.getoption("efficarch_dtype"), device)
+        if cell.id in owners:
+            raise EfficarchError(f"{item.nodeid} and {owners[cell.id]} are both cell {cell.id!r}")
+        owners[cell.id] = item.nodeid
+        path = item.path.parent / "budgets.toml"
+        if path not in budgets:
+            budgets[path] = load_budgets(path)
+        cells.setdefault(path, []).append(cell)
+        limits = limits_of(cell, budgets[path], device_name(device))
+        session.lines[item.nodeid] = Line(cell, limits, _add_timer(item))
+    if not any("::" in argument for argument in config.invocation_params.args):
+        for path, limits_there in budgets.items():
+            _check_unmatched(path, limits_there, cells[path])
+
+
+def _cell_of(item: pytest.Item, dtype: str, device: str) -> Cell:
+    suite = item.path.stem.removeprefix("test_")
+    callspec = getattr(item, "callspec", None)
+    return build_cell(suite, callspec.params if callspec else {}, dtype=dtype, device=device)
+
+
+def _add_timer(item: pytest.Item) -> Odometer:
+    """Hand the cell's timer to pytest-benchmark through its public marker."""
+    marker = item.get_closest_marker("benchmark")
+    odometer = Odometer()
+    options: dict[str, Any] = {**(marker.kwargs if marker else {}), "timer": odometer}
+    item.add_marker(pytest.mark.benchmark(**options), append=False)
+    return odometer
+
+
+def _check_unmatched(path: Path, limits: list[Limit], cells: list[Cell]) -> None:
+    """Refuse a limit that names no cell of a collected suite, or of a suite that does not exist."""
+    collected = {cell.suite for cell in cells}
+    present = {file.stem.removeprefix("test_") for file in path.parent.glob("test_*.py")}
+    for limit in unmatched(limits, cells):
+        suite = limit.cells.split("/")[0]
+        if suite in collected or suite not in present:
+            raise EfficarchError(
+                f"{path}: the limit for {limit.cells!r} matches no cell; mend or remove it"
+            )

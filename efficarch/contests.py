@@ -1,0 +1,175 @@
+"""Contests: what is measured, against which reference, with the figures no clock is needed for."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from efficarch.errors import EfficarchError
+from efficarch.models import model_row
+from efficarch.models.base import Subject, WeightsRequest
+from efficarch.models.vit import recorded_tokens, torch_dtype
+from efficarch.probe import count_flops, peak_bytes
+from efficarch.quality import cosine_rows, summarise
+from efficarch.record import CosSim, Weights
+from efficarch.reducers.base import Reducer
+from efficarch.scan import ScanInputs
+from efficarch.scan.attention import causal_attention, synthetic_qkv
+from efficarch.scan.backends import Backend
+from efficarch.scan.flops import attention_flops, scan_flops
+from efficarch.scan.naive import scan as oracle
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a whole session measures."""
+
+    device: str
+    dtype: str
+    weights: Weights
+    locations: dict[str, str | None]
+    """Hub id or folder per model name, where the user named one."""
+    rounds: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a contest: a call, and the context it runs in (entered outside the timing)."""
+
+    call: Callable[[], object]
+    context: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What one call costs besides time."""
+
+    tokens: tuple[int, ...]
+    flops: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A subject against its reference; only the latencies are still open."""
+
+    subject: Arm
+    reference: Arm
+    costs: Costs
+    reference_costs: Costs
+    cossim: CosSim
+    items: int
+    weights: Weights
+    source: str
+
+
+@dataclass
+class Encoders:
+    """Loaded encoders and what is known of them dense, so that a session does each once."""
+
+    settings: Settings
+    _subjects: dict[str, Subject] = field(default_factory=dict)
+    _dense: dict[tuple[str, int, int], tuple[Tensor, Costs]] = field(default_factory=dict)
+
+    def subject(self, model: str) -> Subject:
+        """Load a model on first use, in the session's dtype and on its device."""
+        if model not in self._subjects:
+            settings = self.settings
+            location = settings.locations.get(model)
+            request = WeightsRequest(settings.weights, location, settings.seed)
+            loaded = model_row(model).load(request)
+            loaded.model.to(device=settings.device, dtype=torch_dtype(settings.dtype))
+            self._subjects[model] = loaded
+        return self._subjects[model]
+
+    def contest(self, *, model: str, reducer: Reducer, images: list[Image], batch: int) -> Contest:
+        """Set a reduced encoder against itself dense.
+
+        Latency is that of the first ``batch`` images; CosSim is over all images, ``batch`` at a
+        time.
+        """
+        if not 1 <= batch <= len(images):
+            raise EfficarchError(f"batch is {batch}, with {len(images)} images to choose from")
+        subject = self.subject(model)
+        pixels = subject.prepare(images).to(self.settings.device, torch_dtype(self.settings.dtype))
+        reduced = Arm(
+            call=lambda: subject.embed(pixels[:batch]),
+            context=lambda: reducer.attach(subject.model),
+        )
+        dense = Arm(call=reduced.call)
+        key = (model, batch, len(images))
+        if key not in self._dense:
+            self._dense[key] = (
+                _embeddings(subject, dense, pixels, batch),
+                _encoder_costs(subject, dense, self.settings.device),
+            )
+        embeddings, dense_costs = self._dense[key]
+        similarity = cosine_rows(_embeddings(subject, reduced, pixels, batch), embeddings)
+        return Contest(
+            subject=reduced,
+            reference=dense,
+            costs=_encoder_costs(subject, reduced, self.settings.device),
+            reference_costs=dense_costs,
+            cossim=summarise(similarity),
+            items=batch,
+            weights=subject.weights,
+            source=f"{subject.source}; {len(images)} images of {pixels.shape[-1]} px",
+        )
+
+
+def _embeddings(subject: Subject, arm: Arm, pixels: Tensor, batch: int) -> Tensor:
+    with arm.context():
+        return torch.cat([subject.embed(chunk) for chunk in pixels.split(batch)])
+
+
+def _encoder_costs(subject: Subject, arm: Arm, device: str) -> Costs:
+    with arm.context():
+        with recorded_tokens(subject.model) as tokens:
+            flops = count_flops(arm.call)
+        return Costs(tuple(tokens), flops, peak_bytes(arm.call, device))
+
+
+def scan_contest(backend: Backend, inputs: ScanInputs, *, heads: int, seed: int) -> Contest:
+    """Set a selective-scan backend against causal attention of the same width and length.
+
+    CosSim is that of the output at each position with the float64 oracle's. FLOPs are counted by
+    formula, since a scan consists of what torch's counter leaves out.
+    """
+    u = inputs.u
+    batch, channels, length = u.shape
+    head_dim = channels // heads
+    qkv = synthetic_qkv(
+        batch=batch,
+        heads=heads,
+        head_dim=head_dim,
+        length=length,
+        seed=seed,
+        device=u.device,
+        dtype=u.dtype,
+    )
+    subject = Arm(call=lambda: backend.run(inputs))
+    reference = Arm(call=lambda: causal_attention(*qkv))
+    exact, output = oracle(inputs.double()), backend.run(inputs)
+    if not isinstance(exact, Tensor) or not isinstance(output, Tensor):
+        raise TypeError("a scan without return_last_state returns one tensor")
+    positions = (batch * length, channels)
+    similarity = cosine_rows(
+        output.transpose(1, 2).reshape(positions), exact.transpose(1, 2).reshape(positions)
+    )
+    kind = u.device.type
+    flops = scan_flops(batch=batch, channels=channels, state=inputs.state, length=length)
+    attention = attention_flops(batch=batch, heads=heads, head_dim=head_dim, length=length)
+    return Contest(
+        subject=subject,
+        reference=reference,
+        costs=Costs((length,), flops, peak_bytes(subject.call, kind)),
+        reference_costs=Costs((length,), attention, peak_bytes(reference.call, kind)),
+        cossim=summarise(similarity),
+        items=batch * length,
+        weights=Weights.NONE,
+        source=f"synthetic inputs, {channels} channels, state {inputs.state}, {heads} heads",
+    )

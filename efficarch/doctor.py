@@ -1,0 +1,86 @@
+"""What this machine can measure and what is missing, with the fix for each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from efficarch.errors import EfficarchError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, whether it is there, and what to do if it is not."""
+
+    subject: str
+    present: bool
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{'ok     ' if self.present else 'missing'}  {self.subject}: {self.detail}"
+
+
+def findings() -> list[Finding]:
+    """Look at torch, the GPU, the weights and the baseline, in that order."""
+    if find_spec("torch") is None:
+        fix = "pip install 'efficarch[models]'; reports work without it"
+        return [Finding("torch", present=False, detail=fix)]
+    return [_torch(), _cuda(), _nvml(), _dinov2(), _clip(), _baseline()]
+
+
+def _torch() -> Finding:
+    import torch
+
+    threads = torch.get_num_threads()
+    return Finding("torch", present=True, detail=f"{torch.__version__}, {threads} threads")
+
+
+def _cuda() -> Finding:
+    from efficarch.probe import cuda_available, device_name
+
+    if cuda_available():
+        return Finding("CUDA", present=True, detail=device_name("cuda"))
+    return Finding("CUDA", present=False, detail="runs use the CPU profile; needs a CUDA torch")
+
+
+def _nvml() -> Finding:
+    from efficarch.probe import cuda_available
+
+    if find_spec("pynvml") is not None:
+        return Finding("nvidia-ml-py", present=True, detail="driver, power limit and clocks")
+    needed = "needed on this machine" if cuda_available() else "only needed with CUDA"
+    return Finding("nvidia-ml-py", present=False, detail=f"pip install nvidia-ml-py; {needed}")
+
+
+def _dinov2() -> Finding:
+    from efficarch.models.dinov2 import packaged_file
+
+    return _attempt("dinov2-small weights", lambda: packaged_file().name)
+
+
+def _clip() -> Finding:
+    from huggingface_hub import try_to_load_from_cache
+
+    from efficarch.models.clip import HUB_ID
+
+    if isinstance(try_to_load_from_cache(HUB_ID, "config.json"), str):
+        return Finding("clip-vit-b16 weights", present=True, detail=f"{HUB_ID} in the hub cache")
+    fix = "name a folder or hub id with --clip-path, or time it with --weights random"
+    return Finding("clip-vit-b16 weights", present=False, detail=fix)
+
+
+def _baseline() -> Finding:
+    from efficarch.probe import cuda_available, device_name, machine
+    from efficarch.store import baseline_path
+
+    here = machine("cuda" if cuda_available() else "cpu", device_name("cpu"))
+    path = baseline_path(Path("suites/baselines"), here)
+    fix = f"{path}; store one with: efficarch bench --save-baseline"
+    return Finding("baseline", present=path.is_file(), detail=str(path) if path.is_file() else fix)
+
+
+def _attempt(subject: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(subject, present=True, detail=look())
+    except EfficarchError as error:
+        return Finding(subject, present=False, detail=str(error))

@@ -1,0 +1,104 @@
+"""The ``bench`` fixture: builds the contest a suite test asks for and measures it."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from efficarch.bench import Result, measure
+from efficarch.collection import Line
+from efficarch.contests import Contest, Encoders, scan_contest
+from efficarch.errors import EfficarchError, MissingWeightsError
+from efficarch.reducers.base import Reducer
+from efficarch.scan import ScanInputs
+from efficarch.scan.backends import Backend
+from efficarch.store import plain
+from efficarch.timing import Clock
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+HEAD_DIM = 64
+"""Width of an attention head that a scan is compared with, as in CLIP, DINOv2 and most LLMs."""
+
+
+class Bench:
+    """Measures the cell of one suite test, through pytest-benchmark."""
+
+    def __init__(
+        self, line: Line, benchmark: "BenchmarkFixture", encoders: Encoders, clock: Clock
+    ) -> None:
+        self._line = line
+        self._benchmark = benchmark
+        self._encoders = encoders
+        self._clock = clock
+
+    def __call__(
+        self, *, model: str, reducer: Reducer, inputs: "list[Image]", batch: int
+    ) -> Result:
+        """Measure a reduced encoder against itself dense, on square RGB images.
+
+        Latency is that of the first ``batch`` images; CosSim of the embeddings is over all images.
+        Without the model's weights on this machine the test is skipped; weights that were named
+        and cannot be loaded are an error.
+        """
+        if model != self._line.cell.model:
+            raise EfficarchError(
+                f"the test measures {model!r}, its cell is {self._line.cell.id!r}; "
+                "parametrize it over model"
+            )
+        named = self._encoders.settings.locations.get(model) is not None
+        with torch.inference_mode():
+            try:
+                self._encoders.subject(model)
+            except MissingWeightsError as error:
+                if named:
+                    raise
+                pytest.skip(str(error))
+            return self._run(
+                self._encoders.contest(model=model, reducer=reducer, images=inputs, batch=batch)
+            )
+
+    def scan(self, *, backend: Backend, inputs: ScanInputs) -> Result:
+        """Measure a selective-scan backend against causal attention of the same width and length.
+
+        ``inputs.channels`` must be a multiple of ``HEAD_DIM``.
+        """
+        heads = inputs.channels // HEAD_DIM
+        if heads * HEAD_DIM != inputs.channels:
+            raise EfficarchError(
+                f"{inputs.channels} channels do not split into heads of {HEAD_DIM}; "
+                f"use a multiple of {HEAD_DIM}"
+            )
+        with torch.inference_mode():
+            seed = self._encoders.settings.seed
+            return self._run(scan_contest(backend, inputs, heads=heads, seed=seed))
+
+    @property
+    def device(self) -> str:
+        """Where to put inputs."""
+        return self._encoders.settings.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of inputs."""
+        return getattr(torch, self._encoders.settings.dtype)  # type: ignore[no-any-return]
+
+    def _run(self, contest: Contest) -> Result:
+        benchmark: Any = self._benchmark
+        settings = self._encoders.settings
+        measurement = measure(
+            contest,
+            clock=self._clock,
+            settings=settings,
+            repeat=lambda one_round: benchmark.pedantic(one_round, rounds=settings.rounds),
+            advance=self._line.odometer.advance,
+        )
+        self._line.measurement = measurement
+        benchmark.group = self._line.cell.suite
+        benchmark.extra_info["efficarch"] = {
+            "cell": self._line.cell.id,
+            "measurement": plain(measurement),
+        }
+        return Result(measurement, self._line.limits)

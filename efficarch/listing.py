@@ -1,0 +1,28 @@
+"""The tables of methods, models and backends as Markdown; the README holds the same text."""
+
+from efficarch.models import MODELS
+from efficarch.reducers import REDUCERS
+
+
+def markdown_tables() -> str:
+    """Return one Markdown table each of methods, models and scan backends."""
+    from efficarch.scan import BACKENDS
+
+    methods = [
+        (f"`{row.name}`", row.paper, row.where, row.cost, row.keeps, ", ".join(row.models))
+        for row in REDUCERS
+    ]
+    models = [(f"`{row.name}`", row.summary, f"`{row.option}`") for row in MODELS.values()]
+    backends = [(f"`{row.name}`", row.summary, row.source) for row in BACKENDS.values()]
+    return "\n\n".join(
+        (
+            _table(("method", "source", "where", "cost", "keeps", "models"), methods),
+            _table(("model", "what", "weights"), models),
+            _table(("scan backend", "what", "source"), backends),
+        )
+    )
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

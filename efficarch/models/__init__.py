@@ -1,0 +1,60 @@
+"""The table of models: a new family is one file here, one row below and one suite.
+
+Importing this package imports no torch; a row loads its file when asked.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from efficarch.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from efficarch.models.base import Subject, WeightsRequest
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model as suites name it; ``module`` holds its ``load``."""
+
+    name: str
+    module: str
+    summary: str
+    option: str
+    """The command-line option that names a hub id or folder."""
+
+    def load(self, request: "WeightsRequest") -> "Subject":
+        """Load the model; see the ``load`` of its file."""
+        loader: Callable[[WeightsRequest], Subject] = import_module(self.module).load
+        return loader(request)
+
+
+MODELS = {
+    row.name: row
+    for row in (
+        ModelRow(
+            "dinov2-small",
+            "efficarch.models.dinov2",
+            "DINOv2-small, 22 M parameters, 257 tokens at 224 px (arXiv 2304.07193)",
+            "--dinov2-path",
+        ),
+        ModelRow(
+            "clip-vit-b16",
+            "efficarch.models.clip",
+            "CLIP ViT-B/16 image encoder, 86 M parameters, 197 tokens (arXiv 2103.00020)",
+            "--clip-path",
+        ),
+    )
+}
+
+
+def model_row(name: str) -> ModelRow:
+    """Return the row of a model.
+
+    Raises:
+        UnknownNameError: no such model; names the nearest one.
+    """
+    if name not in MODELS:
+        raise UnknownNameError.of("model", name, list(MODELS))
+    return MODELS[name]

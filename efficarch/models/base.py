@@ -1,0 +1,45 @@
+"""What every model family hands to the harness."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from efficarch.record import Weights
+
+
+@dataclass(frozen=True)
+class WeightsRequest:
+    """Which weights the user asked for; never silently replaced by others.
+
+    ``location`` is a hub id or a local folder; ``None`` means the family's default.
+    """
+
+    weights: Weights
+    location: str | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A loaded model in evaluation mode with its way in and its way out.
+
+    ``prepare`` turns images into pixel values [n, 3, height, width]; ``embed`` turns those into
+    one embedding per image [n, channels].
+    """
+
+    model: nn.Module
+    prepare: Callable[[list[Image]], Tensor]
+    embed: Callable[[Tensor], Tensor]
+    weights: Weights
+    source: str
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Input size and the per-channel statistics a family was trained with."""
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]

@@ -1,0 +1,118 @@
+"""What a token-reduction method is, and the hook plumbing all of them share.
+
+A method is a frozen dataclass whose fields are its hyper-parameters. ``with method.attach(model):``
+reduces tokens inside the context and leaves no trace on the model after it.
+
+# B batch, N tokens (CLS first), P patches (N - 1), K kept patches, C channels
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from math import ceil
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from efficarch.errors import EfficarchError
+
+Forward = Callable[..., Tensor]
+
+
+class Reducer(ABC):
+    """A training-free token-reduction method."""
+
+    last: ClassVar[bool] = False
+    """Whether nothing may follow the method in a composition."""
+
+    @abstractmethod
+    def attach(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Reduce tokens of ``model`` within the context.
+
+        Raises:
+            EfficarchError: the model or its depth does not suit the method.
+        """
+
+    def __or__(self, other: "Reducer") -> "Composite":
+        return Composite((*parts(self), *parts(other)))
+
+
+def parts(reducer: Reducer) -> tuple[Reducer, ...]:
+    """Return the methods a reducer applies, in order."""
+    return reducer.methods if isinstance(reducer, Composite) else (reducer,)
+
+
+@dataclass(frozen=True)
+class Composite(Reducer):
+    """Several methods applied together, in order: ``tome | exact_tail``."""
+
+    methods: tuple[Reducer, ...]
+
+    def __post_init__(self) -> None:
+        for method in self.methods[:-1]:
+            if method.last:
+                raise EfficarchError(
+                    f"{type(method).__name__} must come last in a composition; "
+                    "it rewrites the last block"
+                )
+
+    @contextmanager
+    def attach(self, model: nn.Module) -> Iterator[None]:
+        """Attach every method, the first one first."""
+        with ExitStack() as stack:
+            for method in self.methods:
+                stack.enter_context(method.attach(model))
+            yield
+
+
+@dataclass(frozen=True)
+class Dense(Reducer):
+    """No reduction: the control every ratio is taken against."""
+
+    @contextmanager
+    def attach(self, model: nn.Module) -> Iterator[None]:
+        """Leave the model as it is."""
+        yield
+
+
+def check_keep(keep: float) -> None:
+    """Refuse a keep ratio outside (0, 1].
+
+    Raises:
+        EfficarchError: names the value.
+    """
+    if not 0 < keep <= 1:
+        raise EfficarchError(f"keep is {keep}; it must lie in (0, 1], for instance 0.5")
+
+
+def kept_patches(keep: float, patches: int) -> int:
+    """Return how many of the patches stay: keep * patches, rounded up, at least one."""
+    # 0.7 * 10 is 7.000000000000001 in floating point and must stay 7
+    return max(1, ceil(keep * patches - 1e-9))
+
+
+def top_patches(score: Tensor, count: int) -> Tensor:  # [B, P] -> [B, K]
+    """Return the indices of the highest scores, in ascending order of index."""
+    return score.topk(count, dim=-1).indices.sort(dim=-1).values
+
+
+def gather_patches(x: Tensor, index: Tensor) -> Tensor:  # [B, N, C], [B, K] -> [B, 1 + K, C]
+    """Keep CLS and the patches of ``index`` (counted without CLS)."""
+    patches = x[:, 1:].take_along_dim(index[..., None], dim=1)  # [B, K, C]
+    return torch.cat([x[:, :1], patches], dim=1)
+
+
+@contextmanager
+def replaced_forward(module: nn.Module, forward: Forward) -> Iterator[None]:
+    """Give one module instance another ``forward`` within the context."""
+    previous = module.__dict__.get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if previous is None:
+            del module.forward
+        else:
+            module.forward = previous

@@ -1,0 +1,30 @@
+"""Operation counts by formula, of the algorithm and not of an implementation of it.
+
+A multiply-add is 2 FLOP and every other operation 1, the exponential included.
+"""
+
+
+def scan_flops(*, batch: int, channels: int, state: int, length: int) -> int:
+    """Return the FLOP of one selective scan with its skip term, without softplus and gate.
+
+    | per | operations | FLOP |
+    |---|---|---|
+    | batch, channel, state, step | ``delta * A`` 1, ``exp`` 1, ``(delta u) * B`` 1, | |
+    | | ``decay * h +`` 2, ``C * h`` summed over the state 2 | 7 |
+    | batch, channel, step | ``delta * u`` 1, ``D * u +`` 2 | 3 |
+
+    The recurrence of arXiv 2312.00752 with the Euler input term. Published counts differ: 9 per
+    state and step is common, for it counts a discretised B of its own per channel. A chunked
+    backend executes more than this; comparing times with it credits only the necessary work.
+    """
+    return batch * channels * length * (7 * state + 3)
+
+
+def attention_flops(*, batch: int, heads: int, head_dim: int, length: int) -> int:
+    """Return the FLOP of causal attention: half of the two full matrix products, no softmax.
+
+    q k^T and its product with v take ``2 * L * L * E`` each per head; the mask leaves half, the
+    convention of FlashAttention (arXiv 2307.08691, section 4.1).
+    """
+    full = 2 * (2 * length * length * head_dim)
+    return batch * heads * full // 2

@@ -1,0 +1,113 @@
+"""The end of the page: why each limit is what it is, the machine, the weights and the run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from efficarch.record import CellRun, Limits, Machine, Run
+
+from .formats import cossim, count, number
+
+READING = (
+    "A latency is the median of the rounds of one process. The figures in square brackets are its "
+    "exact 95 % interval over those rounds; another process, even of the same commit, may land "
+    "outside it.",
+    "Reduced and reference rounds alternate in pairs. The ratio is the median over these pairs, so "
+    "a drift of the whole machine cancels; it is not the quotient of the two medians.",
+    "A latency budget is broken when the whole interval lies above it, a CosSim floor when the "
+    "mean lies below it.",
+    "CosSim compares the output with that of the reference: 1 is the same direction. It says "
+    "nothing on random weights, where only an unchanged output is checked. A cell without weights "
+    "is an operator, compared with its own oracle in double precision.",
+    "1 MB is 1,000,000 bytes. \N{MULTIPLICATION SIGN} 0.68 means 0.68 of the reference.",
+)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A name with its value."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class LimitGroup:
+    """Limits that several cells share."""
+
+    limits: str
+    reasons: tuple[str, ...]
+    cells: tuple[str, ...]
+
+
+def limit_groups(lines: Sequence[CellRun]) -> tuple[LimitGroup, ...]:
+    """Collect the cells under each distinct set of limits, in the order of the run."""
+    groups: dict[Limits, list[str]] = {}
+    for line in lines:
+        if line.limits is not None:
+            groups.setdefault(line.limits, []).append(line.cell.id)
+    return tuple(
+        LimitGroup(_limits(limits), limits.reasons, tuple(cells))
+        for limits, cells in groups.items()
+    )
+
+
+def _limits(limits: Limits) -> str:
+    parts = []
+    if limits.latency_ratio is not None:
+        parts.append(f"latency ratio ≤ {limits.latency_ratio:.3f}")
+    if limits.latency_ms is not None:
+        parts.append(f"latency ≤ {number(limits.latency_ms)} ms")
+    return ", ".join([*parts, f"CosSim ≥ {cossim(limits.cossim)}"])
+
+
+_MACHINE_NAMES = {
+    "gpu_name": "GPU",
+    "gpu_uuid": "GPU UUID",
+    "cuda": "CUDA",
+    "power_limit_w": "power limit, W",
+    "sm_clock_mhz": "SM clock, MHz",
+    "memory_clock_mhz": "memory clock, MHz",
+    "cpu_model": "CPU",
+    "cpu_cores": "CPU cores",
+}
+
+
+def machine_facts(machine: Machine) -> tuple[Fact, ...]:
+    """List the fingerprint; what the machine does not have is left out."""
+    values = [(field.name, getattr(machine, field.name)) for field in fields(Machine)]
+    return tuple(
+        Fact(_MACHINE_NAMES.get(name, name), str(value))
+        for name, value in values
+        if value is not None
+    )
+
+
+def run_facts(run: Run) -> tuple[Fact, ...]:
+    """List what else a reader needs to repeat the run."""
+    measured = [line.measurement for line in run.cells if line.measurement is not None]
+    rounds = sorted({len(item.rounds_ms) for item in measured})
+    spread = f"{rounds[0]} to {rounds[-1]}" if len(rounds) > 1 else "".join(map(str, rounds))
+    edited = " with uncommitted changes" if run.dirty else ""
+    return (
+        Fact("commit", f"{run.commit}{edited}"),
+        Fact("measured", run.created),
+        Fact("cells", f"{len(run.cells)}, of which {len(measured)} measured"),
+        Fact("rounds per cell", f"{spread} pairs" if rounds else "none"),
+        Fact("dtype", ", ".join(sorted({line.cell.dtype for line in run.cells})) or "none"),
+        Fact("autocast", count(sum(item.autocast for item in measured), "cell")),
+        Fact("clock overhead", f"{run.clock_overhead_ms:.4f} ms per timing of an empty call"),
+    )
+
+
+def source_facts(run: Run) -> tuple[Fact, ...]:
+    """List every origin of weights and inputs with the number of cells that used it."""
+    used: dict[tuple[str, str, int], int] = {}
+    for line in run.cells:
+        if line.measurement is not None:
+            item = line.measurement
+            key = (item.weights.value, item.source, item.seed)
+            used[key] = used.get(key, 0) + 1
+    return tuple(
+        Fact(f"{weights} weights", f"{source}; seed {seed} ({count(cells, 'cell')})")
+        for (weights, source, seed), cells in used.items()
+    )

@@ -1,0 +1,104 @@
+"""View objects into text: one HTML page, one Markdown summary that fits a comment."""
+
+import re
+from bisect import bisect_right
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from .formats import count
+from .view import Page
+
+MARKDOWN_LIMIT = 65_536
+"""Most characters of a comment; the summary keeps to it in UTF-8 bytes, which are never fewer."""
+
+_FOLDER = Path(__file__).parent
+
+# a summary is a list: one message, however long, must not push out the other rows
+_CELL_LENGTH = 400
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+
+# entities, not backslashes, for what splits table cells or opens tags before Markdown is read
+_MARKDOWN = str.maketrans(
+    {
+        "&": "&amp;",
+        "<": "&lt;",
+        ">": "&gt;",
+        "|": "&#124;",
+        "`": "&#96;",
+        "\\": "&#92;",
+        "*": r"\*",
+        "_": r"\_",
+        "[": r"\[",
+        "]": r"\]",
+        "~": r"\~",
+        # a zero-width space, so that no message can notify a person
+        "@": "@&#8203;",
+    }
+)
+
+
+def html(page: Page) -> str:
+    """Return the self-contained page."""
+    return fragment("page.html.j2", page)
+
+
+def fragment(template: str, page: Page) -> str:
+    """Render one HTML template of a page: the whole or a part of it."""
+    style = Markup((_FOLDER / "static" / "report.css").read_text(encoding="utf-8"))
+    text = _environment("html").get_template(template).render(page=page, style=style)
+    return _printable(text)
+
+
+def markdown(page: Page) -> str:
+    """Return the summary: worst cells first, and as many of them as a comment holds."""
+    whole = _summary(page, len(page.lines))
+    if _fits(whole):
+        return whole
+    # the longest prefix that fits: rendered length grows with the number of rows
+    rows = range(1, len(page.lines) + 1)
+    shown = bisect_right(rows, 0, key=lambda n: 0 if _fits(_summary(page, n)) else 1)
+    return _summary(page, shown)
+
+
+def _summary(page: Page, shown: int) -> str:
+    left_out = len(page.lines) - shown
+    note = ""
+    if left_out:
+        note = f"{count(left_out, 'row')} left out to fit a comment; the HTML page has all of them."
+    template = _environment("markdown").get_template("summary.md.j2")
+    return _printable(template.render(page=page, lines=page.lines[:shown], note=note))
+
+
+def _fits(text: str) -> bool:
+    return len(text.encode()) <= MARKDOWN_LIMIT
+
+
+@cache
+def _environment(kind: str) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER / "templates"),
+        autoescape=kind == "html",
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["md"] = _escape_markdown
+    return environment
+
+
+def _escape_markdown(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line and not too long."""
+    line = " ".join(text.split())
+    if len(line) > _CELL_LENGTH:
+        line = line[: _CELL_LENGTH - 1] + "…"
+    return line.translate(_MARKDOWN)
+
+
+def _printable(text: str) -> str:
+    """Replace what no UTF-8 file or browser takes: control characters and lone surrogates."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)

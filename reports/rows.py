@@ -1,0 +1,215 @@
+"""One table per suite: measurements as rows of ready-made text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from efficarch.gate import Outcome, cossim_breach, latency_breaches
+from efficarch.record import Limits, Measurement, Weights
+
+from .badges import Badge, Judged, badge, change_badge, reference_name, variant
+from .findings import control_sentences
+from .formats import (
+    ABSENT,
+    cossim,
+    fraction,
+    interval,
+    number,
+    percent,
+    percent_interval,
+    places,
+)
+
+MESSAGE_LENGTH = 2_000
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading with what its small second line holds."""
+
+    label: str
+    detail: str
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Value:
+    """One table cell; ``flag`` is the word for a broken limit."""
+
+    text: str
+    detail: str = ""
+    flag: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a run; ``message`` stands in place of values where nothing was measured."""
+
+    anchor: str
+    name: str
+    place: str
+    cell_id: str
+    verdict: Badge
+    values: tuple[Value, ...]
+    message: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells of one suite, failing ones first."""
+
+    anchor: str
+    suite: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    findings: tuple[str, ...]
+
+
+def suite_tables(judged: Sequence[Judged], *, with_baseline: bool) -> tuple[Table, ...]:
+    """Return a table for each suite, in the order of the run."""
+    suites: dict[str, list[Judged]] = {}
+    for item in judged:
+        suites.setdefault(item.line.cell.suite, []).append(item)
+    return tuple(
+        _table(f"suite-{index}", suite, items, with_baseline)
+        for index, (suite, items) in enumerate(suites.items(), start=1)
+    )
+
+
+def _table(anchor: str, suite: str, items: list[Judged], with_baseline: bool) -> Table:
+    ordered = sorted(items, key=lambda item: not item.failed)
+    references = sorted({reference_name(item.line.cell) for item in items})
+    return Table(
+        anchor=anchor,
+        suite=suite,
+        caption=f"{suite}: every cell against {' or '.join(references)} in the same rounds",
+        columns=_columns(with_baseline),
+        rows=tuple(_row(item, with_baseline) for item in ordered),
+        findings=control_sentences([item.line for item in items]),
+    )
+
+
+def _columns(with_baseline: bool) -> tuple[Column, ...]:
+    change = (Column("Change", "of the ratio"),) if with_baseline else ()
+    cossim_change = (Column("CosSim change", "of the mean"),) if with_baseline else ()
+    return (
+        Column("Reference, ms", "95 % interval"),
+        Column("Now, ms", "95 % interval"),
+        Column("Ratio", "95 % interval"),
+        Column("Budget", "ratio or ms"),
+        *change,
+        Column("CosSim", "mean; lowest, floor"),
+        *cossim_change,
+        Column("Tokens", "mean / last layer"),
+        Column("GFLOP", "of reference"),
+        Column("Peak MB", "of reference"),
+        Column("Items/s", ""),
+        Column("Weights", "", numeric=False),
+    )
+
+
+def _row(item: Judged, with_baseline: bool) -> Row:
+    line, cell = item.line, item.line.cell
+    values: tuple[Value, ...] = ()
+    if line.measurement is not None:
+        changes = _changes(item, line.measurement) if with_baseline else None
+        values = _values(line.measurement, line.limits, changes)
+    return Row(
+        anchor=item.anchor,
+        name=variant(cell),
+        place=f"batch {cell.batch}, {cell.model}, {cell.dtype}, {cell.device}",
+        cell_id=cell.id,
+        verdict=badge(item.outcome),
+        values=values,
+        message="" if values else unmeasured(item),
+    )
+
+
+def unmeasured(item: Judged) -> str:
+    """Say why a cell has no numbers."""
+    status, message = item.line.status.value, item.line.message
+    return f"{status}: {message}"[:MESSAGE_LENGTH] if message else status
+
+
+def _values(
+    measured: Measurement, limits: Limits | None, changes: tuple[Value, Value] | None
+) -> tuple[Value, ...]:
+    latency, reference, ratio = measured.latency_ms, measured.reference_ms, measured.ratio
+    shown = places(latency.value)
+    shown_reference = places(reference.value)
+    shown_ratio = max(3, places(ratio.value))
+    return (
+        Value(f"{reference.value:,.{shown_reference}f}", interval(reference, shown_reference)),
+        Value(f"{latency.value:,.{shown}f}", interval(latency, shown)),
+        Value(f"{ratio.value:.{shown_ratio}f}", interval(ratio, shown_ratio)),
+        _budget(measured, limits),
+        *(changes[:1] if changes else ()),
+        quality(measured, limits),
+        *(changes[1:] if changes else ()),
+        Value(
+            f"{measured.tokens_mean:,.0f} / {measured.tokens_final:,}",
+            f"of {measured.reference_tokens:,}",
+        ),
+        _amount(measured.flops / 1e9, measured.reference_flops / 1e9),
+        _amount(measured.peak_bytes / 1e6, measured.reference_peak_bytes / 1e6),
+        Value(number(measured.throughput_per_s)),
+        _weights(measured),
+    )
+
+
+def _amount(now: float, reference: float) -> Value:
+    """Show an amount beside its share of the reference; 0 means that it was not counted."""
+    return Value(number(now), fraction(now, reference)) if now else Value(ABSENT)
+
+
+def _budget(measured: Measurement, limits: Limits | None) -> Value:
+    if limits is None:
+        return Value(ABSENT, "no limits")
+    ratio = "" if limits.latency_ratio is None else f"≤ {limits.latency_ratio:.3f}"
+    absolute = "" if limits.latency_ms is None else f"≤ {number(limits.latency_ms)} ms"
+    over = latency_breaches(measured.latency_ms, measured.ratio, limits)
+    text, detail = (ratio, absolute) if ratio else (absolute, "")
+    return Value(text, detail, "over budget" if over else "")
+
+
+def quality(measured: Measurement, limits: Limits | None) -> Value:
+    """Show CosSim with its floor; on random weights only whether the output check held."""
+    broken = limits is not None and cossim_breach(measured, limits) is not None
+    if measured.weights is Weights.RANDOM:
+        word = "not checked" if limits is None else "check broken" if broken else "check ok"
+        return Value(word, "random weights: timing only")
+    floor = "no floor" if limits is None else f"floor {cossim(limits.cossim)}"
+    detail = f"{cossim(measured.cossim.minimum)}, {floor}"
+    return Value(cossim(measured.cossim.mean), detail, "below floor" if broken else "")
+
+
+def _weights(measured: Measurement) -> Value:
+    notes = {
+        Weights.PRETRAINED: "",
+        Weights.RANDOM: "timing only",
+        Weights.NONE: "to the fp64 oracle",
+    }
+    detail = notes[measured.weights]
+    if measured.autocast:
+        detail = f"{detail}, autocast" if detail else "autocast"
+    return Value(measured.weights.value, detail, numeric=False)
+
+
+def _changes(item: Judged, measured: Measurement) -> tuple[Value, Value]:
+    compared = item.compared
+    if compared is None or compared.change is None or compared.cossim_change is None:
+        reason = compared.reasons[0] if compared and compared.reasons else "not in the baseline"
+        return Value(ABSENT, f"not comparable: {reason}"[:MESSAGE_LENGTH]), Value(ABSENT)
+    mark = change_badge(compared)
+    failed = compared.outcome is Outcome.FAIL
+    change = Value(
+        percent(compared.change.value),
+        percent_interval(compared.change) + ("" if failed else f" {mark.glyph} {mark.word}"),
+        flag=mark.word if failed else "",
+    )
+    if measured.weights is Weights.RANDOM:
+        return change, Value(ABSENT, "random weights")
+    # adding zero turns a rounded -0.0 into 0.0
+    difference = round(compared.cossim_change, 5) + 0.0
+    return change, Value(f"{difference:+.5f}")

@@ -1,0 +1,1 @@
+"""The reference suites: parametrized tests, each asserting a latency budget and a CosSim floor."""

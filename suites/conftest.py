@@ -1,0 +1,12 @@
+"""Shared inputs of the suites."""
+
+import pytest
+from PIL.Image import Image
+
+from efficarch.models.images import packaged_photos
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[Image]:
+    """32 square RGB crops of packaged photos; the last two are text."""
+    return packaged_photos()

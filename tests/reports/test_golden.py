@@ -1,0 +1,33 @@
+"""One kept snapshot per component, so that a change of one shows as a small diff."""
+
+from reports.render import fragment, markdown
+from reports.view import build
+from tests import samples
+from tests.reports import cases
+from tests.reports.golden import assert_golden
+
+
+def test_verdict_golden() -> None:
+    """The verdict of a failing run is placed as kept."""
+    assert_golden("report-verdict.html", fragment("verdict.html.j2", build(cases.every_state())))
+
+
+def test_table_golden() -> None:
+    """A table against a baseline, with a failing and an unmeasured row, is placed as kept."""
+    now = samples.run(
+        cases.reduced("tome", 0.976),
+        cases.slower(cases.reduced("norm", 0.95), 1.2),
+        *cases.every_state().cells[6:8],
+    )
+    base = samples.run(cases.reduced("tome", 0.976), cases.reduced("norm", 0.95))
+    assert_golden("report-table.html", fragment("tables.html.j2", build(now, base)))
+
+
+def test_chart_golden() -> None:
+    """The charts of a run, one of each kind, are drawn as kept."""
+    assert_golden("report-chart.svg", fragment("charts.html.j2", build(cases.every_state())))
+
+
+def test_summary_golden() -> None:
+    """The Markdown summary is laid out as kept."""
+    assert_golden("report-summary.md", markdown(build(cases.every_state())))

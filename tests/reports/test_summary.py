@@ -1,0 +1,74 @@
+"""The Markdown summary of a pull request."""
+
+import re
+
+from efficarch.record import Status
+from reports.render import MARKDOWN_LIMIT, markdown
+from reports.view import build
+from tests import samples
+from tests.reports import cases
+
+
+def _rows(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("| ")][2:]
+
+
+def test_worst_cells_come_first() -> None:
+    """The summary is ranked: failing, then not judged, then passing."""
+    verdicts = [row.split("|")[1].strip() for row in _rows(markdown(build(cases.every_state())))]
+    assert verdicts == ["✕ FAIL"] * 4 + ["○ NOT COMPARABLE"] * 2 + ["✓ PASS"] * 6
+
+
+def test_random_weights_show_no_number_in_the_summary() -> None:
+    """The CosSim of random weights is not in the summary either."""
+    text = markdown(build(samples.run(cases.on_random_weights(0.123456))))
+    assert "0.123" not in text
+    assert "check broken" in text
+
+
+def test_ids_and_messages_cannot_break_the_table() -> None:
+    """Pipes, tags, backticks and line breaks of a message leave each row with its columns."""
+    evil = f"{cases.EVIL}\n\n| a | b |\n```\n[x](http://y)"
+    line = samples.line(cases.named(cases.EVIL), status=Status.ERROR, message=evil)
+    text = markdown(build(samples.run(line, samples.line()), None, evil))
+    rows = _rows(text)
+    assert len(rows) == 2
+    assert {row.count("|") for row in rows} == {8}
+    assert not re.search(r"<\w", text)
+    assert "`" not in text
+    assert "&lt;script&gt;" in text
+    assert "@you" not in text
+    assert r"\[x\](http://y)" in text
+
+
+def test_five_thousand_cells_fit_a_comment() -> None:
+    """A huge run is cut after the worst rows, and the cut is said with its size."""
+    measured = samples.measurement()
+    lines = [
+        samples.line(cases.named(f"dinov2/{'long-' * 20}{number}"), measured=measured)
+        for number in range(4_999)
+    ]
+    text = markdown(build(samples.run(*lines, cases.reduced("norm", 0.5))))
+    rows = _rows(text)
+    assert len(text) <= MARKDOWN_LIMIT
+    assert len(text) > MARKDOWN_LIMIT - 1_000
+    assert "FAIL" in rows[0]
+    left_out = 5_000 - len(rows)
+    assert f"{left_out:,} rows left out to fit a comment; the HTML page has all of them." in text
+
+
+def test_one_huge_message_does_not_push_out_the_others() -> None:
+    """A message of a megabyte is shortened and every cell keeps its row."""
+    huge = samples.line(cases.named("huge"), status=Status.ERROR, message="\\|<" * 300_000)
+    text = markdown(build(samples.run(huge, samples.line()), None, "&" * 300_000))
+    assert len(text) <= MARKDOWN_LIMIT
+    assert len(_rows(text)) == 2
+    assert "left out" not in text
+
+
+def test_change_column_needs_a_baseline() -> None:
+    """With a baseline each row tells its change."""
+    base = samples.run(cases.reduced("tome", 0.95))
+    now = samples.run(cases.slower(base.cells[0], 1.12))
+    assert "| +12.0 % |" in markdown(build(now, base))
+    assert "change" not in markdown(build(now))
