@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from math import isfinite
+from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def load_budgets(path: Path) -> list[Limit]:
         if key != "limit":
             raise BudgetError(f"{path}: unknown table {key!r}; write entries as [[limit]]")
     entries = data.get("limit", [])
-    if not isinstance(entries, list):
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise BudgetError(f"{path}: write [[limit]] in double brackets")
     return [_limit(entry, f"{path}: limit {n}") for n, entry in enumerate(entries, start=1)]
 
@@ -77,7 +77,7 @@ def _limit(entry: dict[str, Any], where: str) -> Limit:
     if not any(key in entry for key in ("latency_ratio", "latency_ms", "cossim")):
         raise BudgetError(f"{where}: limits nothing; give latency_ratio, latency_ms or cossim")
     devices = entry.get("latency_ms", {})
-    if not isinstance(devices, dict):
+    if not isinstance(devices, dict) or ("latency_ms" in entry and not devices):
         raise BudgetError(f'{where}: latency_ms must name its device: {{ "NVIDIA ..." = 1.9 }}')
     ratio = entry.get("latency_ratio")
     floor = entry.get("cossim")
@@ -96,9 +96,13 @@ def _limit(entry: dict[str, Any], where: str) -> Limit:
 
 
 def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    try:
+        number = float(value) if type(value) in (int, float) else nan
+    except OverflowError:
+        number = inf
+    if not isfinite(number):
         raise BudgetError(f"{where} is {value!r}, not a finite number")
-    return float(value)
+    return number
 
 
 def _positive(value: Any, where: str) -> float:

@@ -23,6 +23,8 @@ def build_cell(suite: str, params: Mapping[str, Any], *, dtype: str, device: str
     model = name_of(params.get("model", suite))
     keep, length, batch = (params.get(name) for name in ("keep", "length", "batch"))
     _check(suite, keep=keep, length=length, batch=batch)
+    if all(name in params for name in METHOD_NAMES):
+        raise EfficarchError(f"{suite}: a test has either a reducer or a backend, not both")
     parts = [suite, model if "model" in params else "", method]
     parts += [f"{name}={params[name]}" for name in known[3:] if params.get(name) is not None]
     parts += [f"{name}={name_of(params[name])}" for name in sorted(set(params) - set(known))]
@@ -45,8 +47,10 @@ def name_of(value: Any) -> str:
 
 
 def _check(suite: str, *, keep: Any, length: Any, batch: Any) -> None:
-    if keep is not None and not (isinstance(keep, int | float) and 0 < keep <= 1):
-        raise EfficarchError(f"{suite}: keep is {keep!r}; it must lie in (0, 1], for instance 0.5")
+    if keep is not None and not (isinstance(keep, float) and 0 < keep <= 1):
+        raise EfficarchError(
+            f"{suite}: keep is {keep!r}; it must be a float in (0, 1], for instance 0.5"
+        )
     for name, value in (("length", length), ("batch", batch)):
-        if value is not None and not (isinstance(value, int) and value >= 1):
+        if value is not None and not (type(value) is int and value >= 1):
             raise EfficarchError(f"{suite}: {name} is {value!r}; it must be a whole number >= 1")

@@ -88,6 +88,7 @@ class Bench:
     def _run(self, contest: Contest) -> Result:
         benchmark: Any = self._benchmark
         settings = self._encoders.settings
+        benchmark.group = self._line.cell.suite
         measurement = measure(
             contest,
             clock=self._clock,
@@ -96,7 +97,6 @@ class Bench:
             advance=self._line.odometer.advance,
         )
         self._line.measurement = measurement
-        benchmark.group = self._line.cell.suite
         benchmark.extra_info["efficarch"] = {
             "cell": self._line.cell.id,
             "measurement": plain(measurement),

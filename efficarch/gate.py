@@ -88,8 +88,6 @@ def check_limits(run: Run) -> list[Verdict]:
 def _check(line: CellRun) -> Verdict:
     if line.status is Status.ERROR:
         return Verdict(line.cell.id, Outcome.FAIL, (f"raised: {line.message}",))
-    if line.limits is None:
-        return Verdict(line.cell.id, Outcome.NOT_COMPARABLE, ("the cell has no limits",))
     if line.measurement is None:
         reason = f"{line.status.value}: {line.message}" if line.message else line.status.value
         return Verdict(line.cell.id, Outcome.NOT_COMPARABLE, (reason,))
@@ -141,7 +139,8 @@ def _compare(line: CellRun, base: CellRun | None, differing: list[str]) -> Verdi
     reasons = []
     if change.low > 1 + SLOWDOWN_FLOOR:
         reasons.append(f"latency ratio {_percent(change)} against the baseline")
-    if cossim_change < -COSSIM_TOLERANCE:
+    # written so that a CosSim that is not a number counts as worse
+    if not cossim_change >= -COSSIM_TOLERANCE:
         reasons.append(
             "the output on random weights changed against the baseline"
             if now.weights is Weights.RANDOM
@@ -167,11 +166,19 @@ def _obstacle(line: CellRun, base: CellRun | None, differing: list[str]) -> str:
         return f"this run has no measurement: {line.status.value}"
     if base.measurement is None:
         return f"the baseline has no measurement: {base.status.value}"
+    if base.status is not Status.PASSED:
+        return f"the baseline's own verdict is {base.status.value}"
     now, then = line.measurement, base.measurement
     for name in ("weights", "source", "seed", "autocast", "items"):
         if getattr(now, name) != getattr(then, name):
-            return f"{name} {getattr(then, name)!r} became {getattr(now, name)!r}"
+            before, after = _plain_value(getattr(then, name)), _plain_value(getattr(now, name))
+            return f"{name} {before!r} became {after!r}"
     return ""
+
+
+def _plain_value(value: object) -> object:
+    """Return an enum's value, and anything else as it is."""
+    return value.value if isinstance(value, Enum) else value
 
 
 def _percent(change: Estimate) -> str:

@@ -1,5 +1,7 @@
 """The tables of methods, models and backends as Markdown; the README holds the same text."""
 
+from collections.abc import Sequence
+
 from efficarch.models import MODELS
 from efficarch.reducers import REDUCERS
 
@@ -23,6 +25,6 @@ def markdown_tables() -> str:
     )
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

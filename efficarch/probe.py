@@ -96,8 +96,11 @@ def _nvml_state(uuid: str) -> tuple[str | None, float | None, int | None, int | 
     try:
         import pynvml
     except ImportError:
-        return None, None, None, None
-    pynvml.nvmlInit()
+        return _NVML_SILENT
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return _NVML_SILENT  # a container without the library, for instance
     try:
         handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
         return (
@@ -106,8 +109,13 @@ def _nvml_state(uuid: str) -> tuple[str | None, float | None, int | None, int | 
             _nvml(pynvml, lambda: pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM)),
             _nvml(pynvml, lambda: pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_MEM)),
         )
+    except pynvml.NVMLError:
+        return _NVML_SILENT  # a device that NVML does not list, such as a slice of one
     finally:
         pynvml.nvmlShutdown()
+
+
+_NVML_SILENT = (None, None, None, None)
 
 
 def _nvml(pynvml: Any, query: Callable[[], Any]) -> Any:

@@ -130,7 +130,7 @@ class CellRun:
     cell: Cell
     status: Status
     message: str
-    limits: Limits | None
+    limits: Limits
     measurement: Measurement | None
 
 

@@ -7,6 +7,7 @@ intervals describe one run; they are not evidence about the next one (docs/measu
 
 from collections.abc import Sequence
 from math import exp, hypot, isfinite, log
+from typing import Any
 
 from efficarch.record import Estimate
 
@@ -30,8 +31,8 @@ def median_interval(values: Sequence[float]) -> Estimate:
     from scipy.stats import quantile_test
 
     test = quantile_test(values, p=0.5)
-    low, high = test.confidence_interval(CONFIDENCE)
-    return Estimate(value=median(values), low=float(low), high=float(high))
+    interval: Any = test.confidence_interval(CONFIDENCE)
+    return Estimate(value=median(values), low=float(interval.low), high=float(interval.high))
 
 
 def median(values: Sequence[float]) -> float:
@@ -50,6 +51,8 @@ def paired_ratio(subject: Sequence[float], reference: Sequence[float]) -> Estima
     """
     if len(subject) != len(reference):
         raise ValueError(f"{len(subject)} rounds cannot be paired with {len(reference)}")
+    if not all(isfinite(value) and value > 0 for value in (*subject, *reference)):
+        raise ValueError("a round is not a positive finite number")
     logs = [log(a / b) for a, b in zip(subject, reference, strict=True)]
     estimate = median_interval(logs)
     return Estimate(exp(estimate.value), exp(estimate.low), exp(estimate.high))

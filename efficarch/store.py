@@ -73,9 +73,11 @@ def load_run(path: Path) -> Run:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise RunFileError(f"{path}: nested too deeply to be a run file") from error
     except OSError as error:
         raise RunFileError(f"{path}: {error.strerror or error}; name a run file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise RunFileError(
             f"{path}: not complete JSON ({error}); the run that wrote it did not finish, run again"
         ) from error
@@ -92,13 +94,13 @@ def parse_run(data: Any) -> Run:
     section = data.get("efficarch")
     if not isinstance(section, dict):
         raise RunFileError("a pytest-benchmark file of another tool: it has no efficarch section")
-    if section.get("schema") != SCHEMA:
+    if type(section.get("schema")) is not int or section["schema"] != SCHEMA:
         raise RunFileError(
             f"schema version {section.get('schema')!r}, this efficarch reads version {SCHEMA}; "
             "report it with the efficarch that measured it"
         )
     machine = data.get("machine_info", {})
-    commit = data.get("commit_info") or {}
+    commit = _mapping(data.get("commit_info") or {}, "commit_info")
     measured = _measurements(data["benchmarks"])
     run = Run(
         machine=_decode(Machine, _mapping(machine, "machine_info").get("efficarch"), "machine"),
@@ -131,12 +133,11 @@ def _measurements(benchmarks: list[Any]) -> dict[str, Measurement]:
 def _line(item: Any, measured: dict[str, Measurement]) -> CellRun:
     entry = _mapping(item, "cell")
     cell = _decode(Cell, entry.get("cell"), "cell")
-    limits = entry.get("limits")
     return CellRun(
         cell=cell,
-        status=_decode(Status, entry.get("status"), cell.id),
-        message=_decode(str, entry.get("message"), cell.id),
-        limits=None if limits is None else _decode(Limits, limits, cell.id),
+        status=_decode(Status, entry.get("status"), f"{cell.id}.status"),
+        message=_decode(str, entry.get("message"), f"{cell.id}.message"),
+        limits=_decode(Limits, entry.get("limits"), f"{cell.id}.limits"),
         measurement=measured.get(cell.id),
     )
 
@@ -151,9 +152,11 @@ def _check_cells(run: Run, measured: dict[str, Measurement]) -> None:
         if cell_id not in ids:
             raise RunFileError(f"cell {cell_id!r} is measured but not listed; the file was edited")
     for line in run.cells:
-        if line.status in (Status.PASSED, Status.FAILED) and line.measurement is None:
+        judged = line.status in (Status.PASSED, Status.FAILED)
+        if judged != (line.measurement is not None):
+            how = "without" if judged else "with"
             raise RunFileError(
-                f"cell {line.cell.id!r} is {line.status.value} without a measurement; "
+                f"cell {line.cell.id!r} is {line.status.value} {how} a measurement; "
                 "the file was edited"
             )
 
@@ -222,9 +225,13 @@ def _decode_record(kind: type[T], value: dict[str, Any], where: str) -> T:
 
 def _scalar(kind: Any, value: Any, where: str) -> Any:
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise RunFileError(f"{where} is {value}, not a finite number")
-        return float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise RunFileError(f"{where} is {number}, not a finite number")
+        return number
     if type(value) is not kind:
         raise RunFileError(f"{where} is {_shown(value)}, not of type {kind.__name__}")
     return value
@@ -237,7 +244,8 @@ def _shown(value: Any) -> str:
 
 def machine_slug(machine: Machine) -> str:
     """Return the file name of a machine's baseline: the device and what tells two apart."""
-    unique = (machine.gpu_uuid or "").removeprefix("GPU-")[:8] or f"{machine.cpu_cores}-cores"
+    uuid = (machine.gpu_uuid or "").removeprefix("GPU-").removeprefix("MIG-")
+    unique = uuid[:8] or f"{machine.cpu_cores}-cores"
     return re.sub(r"[^a-z0-9]+", "-", f"{machine.name} {unique}".lower()).strip("-")
 
 
@@ -250,12 +258,15 @@ def save_baseline(run_file: Path, folder: Path) -> Path:
     """Copy a complete, green run file to its machine's baseline.
 
     Raises:
-        EfficarchError: the run was interrupted or has a cell that did not pass or skip.
+        EfficarchError: the run was interrupted, measured nothing, or has a cell that did not
+            pass or skip.
     """
     run = load_run(run_file)
     bad = [line for line in run.cells if line.status not in (Status.PASSED, Status.SKIPPED)]
-    if run.interrupted or bad:
-        what = f"{bad[0].cell.id} is {bad[0].status.value}" if bad else "it was interrupted"
+    nothing = all(line.status is Status.SKIPPED for line in run.cells)
+    if run.interrupted or bad or nothing:
+        what = "no cell was measured" if nothing else "it was interrupted"
+        what = f"{bad[0].cell.id} is {bad[0].status.value}" if bad else what
         raise EfficarchError(f"this run cannot become a baseline: {what}; mend it and run again")
     target = baseline_path(folder, run.machine)
     write_text(target, run_file.read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ Call = Callable[[], object]
 
 WARM_UP_WINDOW = 3
 WARM_UP_SLOPE = 0.05
-WARM_UP_MOST = 10
+WARM_UP_MOST = 6
 
 
 class Clock(Protocol):

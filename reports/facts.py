@@ -43,8 +43,7 @@ def limit_groups(lines: Sequence[CellRun]) -> tuple[LimitGroup, ...]:
     """Collect the cells under each distinct set of limits, in the order of the run."""
     groups: dict[Limits, list[str]] = {}
     for line in lines:
-        if line.limits is not None:
-            groups.setdefault(line.limits, []).append(line.cell.id)
+        groups.setdefault(line.limits, []).append(line.cell.id)
     return tuple(
         LimitGroup(_limits(limits), limits.reasons, tuple(cells))
         for limits, cells in groups.items()

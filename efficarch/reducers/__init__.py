@@ -147,17 +147,13 @@ class MethodTable:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def cases(
-        self, model: str, *, keeps: Sequence[float], joined: Sequence[str] = ()
-    ) -> list[tuple[Method, float | None]]:
-        """Return (method, keep) pairs for a model: every row, and the compositions in ``joined``.
+    def cases(self, model: str, *, keeps: Sequence[float]) -> list[tuple[Method, float | None]]:
+        """Return (method, keep) pairs of every row that suits a model.
 
-        A method without a keep ratio gives one pair with ``None``; a composition is not measured
-        at keep 1, where it equals its parts.
+        A method without a keep ratio gives one pair with ``None``.
         """
         rows = [row for row in self if model in row.models]
-        plain = [(row, keep) for row in rows for keep in (keeps if any(row.takes_keep) else [None])]
-        return plain + [(self[name], keep) for name in joined for keep in keeps if keep != 1]
+        return [(row, keep) for row in rows for keep in (keeps if any(row.takes_keep) else [None])]
 
 
 REDUCERS = MethodTable(_ROWS)

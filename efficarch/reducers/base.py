@@ -100,8 +100,15 @@ def top_patches(score: Tensor, count: int) -> Tensor:  # [B, P] -> [B, K]
 
 def gather_patches(x: Tensor, index: Tensor) -> Tensor:  # [B, N, C], [B, K] -> [B, 1 + K, C]
     """Keep CLS and the patches of ``index`` (counted without CLS)."""
-    patches = x[:, 1:].take_along_dim(index[..., None], dim=1)  # [B, K, C]
-    return torch.cat([x[:, :1], patches], dim=1)
+    return torch.cat([x[:, :1], take_rows(x[:, 1:], index[..., None])], dim=1)
+
+
+def take_rows(x: Tensor, index: Tensor) -> Tensor:  # [B, P, C], [B, K, 1] -> [B, K, C]
+    """Pick rows by index.
+
+    ``take_along_dim`` says the same, but wraps negative indices over every channel first.
+    """
+    return x.gather(1, index.expand(-1, -1, x.shape[-1]))
 
 
 @contextmanager

@@ -56,17 +56,21 @@ class NormPrune(Reducer):
         block = block_to_prune_after(model, self.after)
         norms: list[Tensor] = []
 
+        def start(_module: nn.Module, _args: object) -> None:
+            # a pass that raised between the projections and the drop leaves its norms behind
+            norms.clear()
+
         def record(_module: nn.Module, _args: object, projected: Tensor) -> None:
             norms.append(patch_norms(projected))
 
         def drop(_module: nn.Module, _args: object, x: Tensor) -> Tensor:
             score = torch.stack(norms).sum(dim=0)  # [B, P]
-            norms.clear()
             signed = score if self.sign == "high" else -score
             count = kept_patches(self.keep, score.shape[1])
             return gather_patches(x, top_patches(signed, count))
 
         with ExitStack() as stack:
+            stack.callback(block.module.register_forward_pre_hook(start).remove)
             for projection in self._projections(block):
                 stack.callback(projection.register_forward_hook(record).remove)
             stack.callback(block.module.register_forward_hook(drop).remove)
@@ -79,7 +83,8 @@ class NormPrune(Reducer):
 
 def patch_norms(projected: Tensor) -> Tensor:  # [B, N, C] -> [B, P]
     """Return the L2 norm of every patch's projection, in float32; CLS has no rank."""
-    return projected[:, 1:].float().norm(dim=-1)
+    norms: Tensor = torch.linalg.vector_norm(projected[:, 1:].float(), dim=-1)
+    return norms
 
 
 def block_to_prune_after(model: nn.Module, after: int) -> Block:

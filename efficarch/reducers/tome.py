@@ -15,6 +15,7 @@ means the same for every method; `merge_schedule` turns it into the r of each bl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Literal
 
 import torch
@@ -23,7 +24,7 @@ from torch.nn import functional
 
 from efficarch.errors import EfficarchError
 from efficarch.models.vit import Block, blocks_of
-from efficarch.reducers.base import Reducer, check_keep, kept_patches, replaced_forward
+from efficarch.reducers.base import Reducer, check_keep, kept_patches, replaced_forward, take_rows
 
 
 @dataclass(frozen=True)
@@ -124,31 +125,36 @@ class _MergingForward:
         return self.block.feed_forward(x)
 
     def _metric(self, keys: Tensor) -> Tensor:  # [B, N, C] -> [B, N, C / heads]
-        return keys.unflatten(-1, (self.block.heads, -1)).mean(dim=2)
+        split: Tensor = keys.unflatten(-1, (self.block.heads, -1))
+        return split.mean(dim=2)
 
 
 def merge_schedule(total: int, patches: int, depth: int, kind: str) -> list[int]:
     """Return how many tokens each block merges, summing to ``total`` exactly.
 
-    A block can merge at most half of its patches (rounded down): what a block cannot take, later
-    ones do.
+    A block can merge at most half of its patches (rounded down). Where the later blocks could not
+    finish by halving, earlier ones take more than the schedule's share.
 
     Raises:
-        EfficarchError: even halving in every block leaves more; names the fewest patches possible.
+        EfficarchError: even halving in every block leaves more; names the smallest keep possible.
     """
-    weights = [1.0 if kind == "constant" else float(depth - index) for index in range(depth)]
-    merges, left, wanted, carried = [], patches, 0.0, 0
-    for weight in weights:
-        wanted += total * weight / sum(weights)
-        r = min(round(wanted) - carried, left // 2)
-        merges.append(r)
-        left -= r
-        carried += r
-    if carried < total:
+    kept = patches - total
+    if patches > kept * 2**depth:
+        fewest = ceil(patches / 2**depth)
         raise EfficarchError(
-            f"keep leaves {patches - total} of {patches} patches; a {kind} schedule over "
-            f"{depth} blocks reaches {left} at the fewest: use keep >= {left / patches:.3f}"
+            f"keep leaves {kept} of {patches} patches; {depth} blocks that halve reach {fewest} "
+            f"at the fewest: use keep >= {ceil(1000 * fewest / patches) / 1000}"
         )
+    weights = [1.0 if kind == "constant" else float(depth - index) for index in range(depth)]
+    merges: list[int] = []
+    left, wanted = patches, 0.0
+    for index, weight in enumerate(weights):
+        wanted += total * weight / sum(weights)
+        # what the blocks after this one can still halve down to the number kept
+        reachable = kept * 2 ** (depth - index - 1)
+        share = max(round(wanted) - sum(merges), left - reachable, 0)
+        merges.append(min(share, left // 2))
+        left -= merges[-1]
     return merges
 
 
@@ -165,12 +171,12 @@ def merge(
     stay, go, target = match(metric, r)
     set_a, set_b = x[:, ::2], x[:, 1::2]  # [B, A, C], [B, M, C]
     size_a, size_b = size[:, ::2], size[:, 1::2]
-    weight = size_a.take_along_dim(go, dim=1)  # [B, R, 1]
-    arriving = set_a.take_along_dim(go, dim=1) * weight  # [B, R, C]
+    weight = take_rows(size_a, go)  # [B, R, 1]
+    arriving = take_rows(set_a, go) * weight  # [B, R, C]
     merged_size = size_b.scatter_add(1, target, weight)
     summed = (set_b * size_b).scatter_add(1, target.expand_as(arriving), arriving)
-    kept = set_a.take_along_dim(stay, dim=1)  # [B, A - R, C]
-    kept_size = size_a.take_along_dim(stay, dim=1)
+    kept = take_rows(set_a, stay)  # [B, A - R, C]
+    kept_size = take_rows(size_a, stay)
     tokens = torch.cat([kept, summed / merged_size], dim=1)
     return tokens, torch.cat([kept_size, merged_size], dim=1)
 
@@ -184,4 +190,4 @@ def match(metric: Tensor, r: int) -> tuple[Tensor, Tensor, Tensor]:
     order = best.argsort(dim=-1, descending=True, stable=True)  # [B, A]
     go = order[:, :r, None]
     stay = order[:, r:].sort(dim=-1).values[..., None]
-    return stay, go, partner[..., None].take_along_dim(go, dim=1)
+    return stay, go, take_rows(partner[..., None], go)

@@ -50,14 +50,6 @@ def test_empty_run_is_not_a_pass() -> None:
     assert (page.verdict.word, page.headline) == ("NOT COMPARABLE", "nothing was measured")
 
 
-def test_measured_cells_without_limits_are_not_a_pass() -> None:
-    """Numbers that no limit judges are shown but not called a pass."""
-    page = build(samples.run(replace(samples.line(), limits=None)))
-    assert page.verdict.word == "NOT COMPARABLE"
-    assert page.headline == "no measured cell has limits"
-    assert page.tables[0].rows[0].values
-
-
 def test_interrupted_run_says_so_and_does_not_pass() -> None:
     """Cells that never ran could have failed, so an interrupted run is inconclusive."""
     rest = samples.line(cases.named("later"), status=Status.NOT_RUN)
@@ -242,6 +234,23 @@ def test_limits_are_grouped_with_their_reasons() -> None:
     assert page.limits[0].limits == "latency ratio ≤ 0.800, CosSim ≥ 0.9000"
     assert page.limits[0].reasons == ("sample limit",)
     assert len(page.limits[0].cells) == 2
+
+
+def test_limits_of_unmeasured_cells_are_listed_too() -> None:
+    """Every collected cell has limits, so none is missing from the list of them."""
+    page = build(cases.every_state())
+    listed = [cell_id for group in page.limits for cell_id in group.cells]
+    assert sorted(listed) == sorted(line.cell.id for line in cases.every_state().cells)
+
+
+def test_failed_baseline_cell_is_no_measure() -> None:
+    """A cell that failed in the baseline is not compared, and its row says why."""
+    failed = replace(samples.line(), status=Status.FAILED)
+    rival = cases.reduced("norm", 0.95)
+    page = build(samples.run(samples.line(), rival), samples.run(failed, rival))
+    row = _row(page, failed.cell.id)
+    assert row.values[4].detail == "not comparable: the baseline's own verdict is failed"
+    assert row.verdict.word == "PASS"
 
 
 def test_unmeasured_cells_keep_their_status_and_message() -> None:

@@ -1,0 +1,44 @@
+"""Encoders to reduce: both families, with an odd and with an even number of tokens."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from efficarch.models.base import Subject
+from tests.models.samples import FAMILIES, packaged_dinov2, tiny
+
+ENCODERS = [
+    pytest.param((family, px), id=f"{family}-{tokens}tokens")
+    for family in FAMILIES
+    for px, tokens in ((56, 17), (70, 26))
+]
+
+
+@pytest.fixture(autouse=True)
+def inference() -> Iterator[None]:
+    """Run as the suites do, without autograd."""
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Use one thread: passes of a millisecond only lose by sharing their work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session", params=ENCODERS)
+def encoder(request: pytest.FixtureRequest) -> Subject:
+    """Return a tiny encoder with random weights."""
+    family, px = request.param
+    return tiny(family, px)
+
+
+@pytest.fixture(scope="session")
+def dinov2_small() -> Subject:
+    """Return the pretrained DINOv2-small."""
+    return packaged_dinov2()
