@@ -53,7 +53,8 @@ def load_budgets(path: Path) -> list[Limit]:
         raise BudgetError(
             f"{path}: {error.strerror or error}; every suites folder needs a budgets.toml"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # TOMLDecodeError and UnicodeDecodeError are ValueErrors, as is a number of 5,000 digits
+    except (ValueError, RecursionError) as error:
         raise BudgetError(f"{path}: not valid TOML: {error}") from error
     for key in data:
         if key != "limit":

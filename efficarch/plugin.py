@@ -185,6 +185,7 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
     """Add every collected cell, measured or not, to a session that has any."""
     session = config.stash[SESSION]
     if session.lines:
+        _drop_unjudged(output_json["benchmarks"], session)
         output_json["efficarch"] = {
             "schema": SCHEMA,
             "interrupted": any(line.status is Status.NOT_RUN for line in session.lines.values()),
@@ -199,6 +200,19 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
                 for line in session.lines.values()
             ],
         }
+
+
+def _drop_unjudged(benchmarks: list[dict[str, Any]], session: Session) -> None:
+    """Take back measurements of tests that raised, skipped or were cut short after measuring."""
+    judged = {
+        line.cell.id
+        for line in session.lines.values()
+        if line.status in (Status.PASSED, Status.FAILED)
+    }
+    for bench in benchmarks:
+        entry = bench["extra_info"].get("efficarch")
+        if entry is not None and entry["cell"] not in judged:
+            del bench["extra_info"]["efficarch"]
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,8 @@ from efficarch.record import SCHEMA, Cell, CellRun, Limits, Machine, Measurement
 
 T = TypeVar("T")
 
+_TOO_DEEP = "nested too deeply to be a run file"
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole file or nothing: to a temporary file beside it, then rename.
@@ -74,7 +76,7 @@ def load_run(path: Path) -> Run:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
-        raise RunFileError(f"{path}: nested too deeply to be a run file") from error
+        raise RunFileError(f"{path}: {_TOO_DEEP}") from error
     except OSError as error:
         raise RunFileError(f"{path}: {error.strerror or error}; name a run file") from error
     except ValueError as error:
@@ -83,6 +85,8 @@ def load_run(path: Path) -> Run:
         ) from error
     try:
         return parse_run(data)
+    except RecursionError as error:
+        raise RunFileError(f"{path}: {_TOO_DEEP}") from error
     except RunFileError as error:
         raise RunFileError(f"{path}: {error}") from error
 
@@ -100,7 +104,7 @@ def parse_run(data: Any) -> Run:
             "report it with the efficarch that measured it"
         )
     machine = data.get("machine_info", {})
-    commit = _mapping(data.get("commit_info") or {}, "commit_info")
+    commit = _mapping(data.get("commit_info", {}), "commit_info")
     measured = _measurements(data["benchmarks"])
     run = Run(
         machine=_decode(Machine, _mapping(machine, "machine_info").get("efficarch"), "machine"),
@@ -152,6 +156,8 @@ def _check_cells(run: Run, measured: dict[str, Measurement]) -> None:
         if cell_id not in ids:
             raise RunFileError(f"cell {cell_id!r} is measured but not listed; the file was edited")
     for line in run.cells:
+        if line.limits.latency_ratio is None and line.limits.latency_ms is None:
+            raise RunFileError(f"cell {line.cell.id!r} has no latency budget; the file was edited")
         judged = line.status in (Status.PASSED, Status.FAILED)
         if judged != (line.measurement is not None):
             how = "without" if judged else "with"
@@ -234,6 +240,8 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:
         return number
     if type(value) is not kind:
         raise RunFileError(f"{where} is {_shown(value)}, not of type {kind.__name__}")
+    if kind is int and not 0 <= value < 2**63:
+        raise RunFileError(f"{where} is {_shown(value)}, not a count")
     return value
 
 
@@ -244,7 +252,7 @@ def _shown(value: Any) -> str:
 
 def machine_slug(machine: Machine) -> str:
     """Return the file name of a machine's baseline: the device and what tells two apart."""
-    uuid = (machine.gpu_uuid or "").removeprefix("GPU-").removeprefix("MIG-")
+    uuid = re.sub("^(MIG-|GPU-)+", "", machine.gpu_uuid or "")
     unique = uuid[:8] or f"{machine.cpu_cores}-cores"
     return re.sub(r"[^a-z0-9]+", "-", f"{machine.name} {unique}".lower()).strip("-")
 

@@ -261,6 +261,8 @@ def test_failed_cell_is_still_compared() -> None:
     verdict = compare_lines(slow, samples.line())
 
     assert verdict.outcome is Outcome.FAIL
+    (reason,) = verdict.reasons
+    assert reason.startswith("latency ratio +20.0 %")
 
 
 def test_new_cell_is_not_comparable() -> None:

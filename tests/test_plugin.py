@@ -261,6 +261,26 @@ def test_ctrl_c_keeps_what_was_measured(
     assert [line.status for line in record.cells] == [Status.PASSED, Status.NOT_RUN]
 
 
+def test_measured_cell_that_then_raises_has_no_figures(suite: pytest.Pytester) -> None:
+    """A test that breaks after measuring is an error, and its figures are taken back."""
+    end = "    assert result.cossim >= result.budget.cossim\n"
+    teardown = """
+@pytest.fixture(autouse=True)
+def falls_apart(request):
+    yield
+    if "random" in request.node.name:
+        raise OSError("late")
+"""
+    edit(suite, "test_tiny.py", end, end + teardown)
+
+    run(suite).assert_outcomes(passed=2, errors=1)
+
+    line = lines(suite)["random"]
+    assert (line.status, line.message) == (Status.ERROR, "OSError: late")
+    assert line.measurement is None
+    assert lines(suite)["none"].status is Status.PASSED
+
+
 def test_deselected_cells_are_not_missing(suite: pytest.Pytester) -> None:
     """Cells the user did not select are no part of the run, which is complete without them."""
     run(suite, "-k", "none")

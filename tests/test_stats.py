@@ -123,7 +123,7 @@ def test_round_that_is_not_finite_is_refused(bad: float) -> None:
 )
 def test_pair_that_is_not_positive_and_finite_is_refused(subject: float, reference: float) -> None:
     """One broken round on either side spoils the whole ratio, with a sentence."""
-    with pytest.raises(ValueError, match="^a round is not a positive finite number$"):
+    with pytest.raises(ValueError, match=r"^a round is not a positive finite number$"):
         paired_ratio([*[1.0] * 6, subject], [*[2.0] * 6, reference])
 
 
