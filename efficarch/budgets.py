@@ -5,6 +5,7 @@
     latency_ratio = 0.75                        # to the reference, on any device
     latency_ms = { "NVIDIA H100 80GB HBM3" = 1.9 }  # absolute, on a named device
     cossim = 0.97                               # floor
+    weights = "random"                          # only in sessions on these weights; optional
     reason = "one sentence"
 
 Limits apply in file order: where several match a cell, a later one overrides field by field. Every
@@ -21,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from efficarch.errors import BudgetError
-from efficarch.record import DEVICES, DTYPES, Cell, Limits
+from efficarch.record import DEVICES, DTYPES, Cell, Limits, Weights
 
-FIELDS = ("cells", "latency_ratio", "latency_ms", "cossim", "reason")
+FIELDS = ("cells", "latency_ratio", "latency_ms", "cossim", "weights", "reason")
+WEIGHTS = (Weights.PRETRAINED.value, Weights.RANDOM.value)
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Limit:
     latency_ratio: float | None = None
     latency_ms: tuple[tuple[str, float], ...] = ()
     cossim: float | None = None
+    weights: str | None = None
 
     def matches(self, cell: Cell) -> bool:
         """Whether the entry's id or glob names the cell."""
@@ -82,6 +85,9 @@ def _limit(entry: dict[str, Any], where: str) -> Limit:
         raise BudgetError(f'{where}: latency_ms must name its device: {{ "NVIDIA ..." = 1.9 }}')
     ratio = entry.get("latency_ratio")
     floor = entry.get("cossim")
+    weights = entry.get("weights")
+    if weights is not None and weights not in WEIGHTS:
+        raise BudgetError(f"{where}: weights is {weights!r}; known: {', '.join(WEIGHTS)}")
     if floor is not None and not -1 <= _number(floor, f"{where}: cossim") <= 1:
         raise BudgetError(f"{where}: cossim is {floor}, outside [-1, 1]")
     return Limit(
@@ -93,6 +99,7 @@ def _limit(entry: dict[str, Any], where: str) -> Limit:
             for name, value in devices.items()
         ),
         cossim=None if floor is None else float(floor),
+        weights=weights,
     )
 
 
@@ -113,8 +120,8 @@ def _positive(value: Any, where: str) -> float:
     return number
 
 
-def limits_of(cell: Cell, limits: Sequence[Limit], device_name: str) -> Limits:
-    """Merge the entries that match a cell on a device.
+def limits_of(cell: Cell, limits: Sequence[Limit], *, device_name: str, weights: str) -> Limits:
+    """Merge the entries that match a cell on a device, in a session on these weights.
 
     Raises:
         BudgetError: the cell has no CosSim floor or no latency budget.
@@ -122,7 +129,7 @@ def limits_of(cell: Cell, limits: Sequence[Limit], device_name: str) -> Limits:
     cossim = latency_ratio = latency_ms = None
     reasons = []
     for limit in limits:
-        if not limit.matches(cell):
+        if not limit.matches(cell) or limit.weights not in (None, weights):
             continue
         cossim = limit.cossim if limit.cossim is not None else cossim
         latency_ratio = limit.latency_ratio if limit.latency_ratio is not None else latency_ratio

@@ -125,6 +125,9 @@ def _pytest_arguments(arguments: argparse.Namespace, suites: Path) -> list[str]:
         # the packaged suites may lie in a folder nobody can or should write to
         "-p",
         "no:cacheprovider",
+        # this process imported the package before pytest could rewrite its (absent) assertions
+        "-W",
+        "ignore:Module already imported:pytest.PytestAssertRewriteWarning",
         "--benchmark-quiet",
         f"--efficarch-device={arguments.device}",
         f"--efficarch-dtype={arguments.dtype}",

@@ -76,7 +76,12 @@ def register(session: Session, config: pytest.Config, benches: list[pytest.Item]
         if path not in budgets:
             budgets[path] = load_budgets(path)
         cells.setdefault(path, []).append(cell)
-        limits = limits_of(cell, budgets[path], device_name(device))
+        limits = limits_of(
+            cell,
+            budgets[path],
+            device_name=device_name(device),
+            weights=config.getoption("efficarch_weights"),
+        )
         session.lines[item.nodeid] = Line(cell, limits, _add_timer(item))
     if not any("::" in argument for argument in config.invocation_params.args):
         for path, limits_there in budgets.items():

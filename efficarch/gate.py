@@ -139,13 +139,12 @@ def _compare(line: CellRun, base: CellRun | None, differing: list[str]) -> Verdi
     reasons = []
     if change.low > 1 + SLOWDOWN_FLOOR:
         reasons.append(f"latency ratio {_percent(change)} against the baseline")
-    # written so that a CosSim that is not a number counts as worse
-    if not cossim_change >= -COSSIM_TOLERANCE:
-        reasons.append(
-            "the output on random weights changed against the baseline"
-            if now.weights is Weights.RANDOM
-            else f"CosSim fell by {-cossim_change:.4f} against the baseline"
-        )
+    # both are written so that a CosSim that is not a number fails
+    if now.weights is Weights.RANDOM:
+        if not abs(cossim_change) <= COSSIM_TOLERANCE:
+            reasons.append("the output on random weights changed against the baseline")
+    elif not cossim_change >= -COSSIM_TOLERANCE:
+        reasons.append(f"CosSim fell by {-cossim_change:.4f} against the baseline")
     if reasons:
         outcome = Outcome.FAIL
     elif change.high < 1 + SLOWDOWN_FLOOR:

@@ -104,7 +104,9 @@ def parse_run(data: Any) -> Run:
             "report it with the efficarch that measured it"
         )
     machine = data.get("machine_info", {})
-    commit = _mapping(data.get("commit_info", {}), "commit_info")
+    commit = data.get("commit_info")
+    # outside a repository pytest-benchmark knows of no commit
+    commit = {} if commit is None else _mapping(commit, "commit_info")
     measured = _measurements(data["benchmarks"])
     run = Run(
         machine=_decode(Machine, _mapping(machine, "machine_info").get("efficarch"), "machine"),

@@ -293,7 +293,7 @@ def test_later_entry_overrides_field_by_field() -> None:
         Limit("*", "milliseconds only", latency_ms=((CPU, 50.0), (GPU, 1.0))),
     ]
 
-    merged = limits_of(samples.cell(), limits, CPU)
+    merged = limits_of(samples.cell(), limits, device_name=CPU, weights="pretrained")
 
     reasons = ("base", "ratio only", "floor only", "milliseconds only")
     assert merged == Limits(0.95, 0.7, 50.0, reasons)
@@ -303,8 +303,18 @@ def test_order_decides_not_precision() -> None:
     """A general entry after a precise one wins: the file is read from top to bottom."""
     precise, general = Limit(samples.cell().id, "a", 0.5, cossim=0.9), Limit("*", "b", 0.6)
 
-    assert limits_of(samples.cell(), [precise, general], CPU).latency_ratio == 0.6
-    assert limits_of(samples.cell(), [general, precise], CPU).latency_ratio == 0.5
+    assert (
+        limits_of(
+            samples.cell(), [precise, general], device_name=CPU, weights="pretrained"
+        ).latency_ratio
+        == 0.6
+    )
+    assert (
+        limits_of(
+            samples.cell(), [general, precise], device_name=CPU, weights="pretrained"
+        ).latency_ratio
+        == 0.5
+    )
 
 
 @pytest.mark.parametrize(
@@ -314,7 +324,7 @@ def test_milliseconds_apply_on_the_named_device_only(device: str, latency_ms: fl
     """An absolute budget of one device says nothing about another."""
     limit = Limit("*", "why", latency_ratio=0.9, latency_ms=((GPU, 1.9),), cossim=0.9)
 
-    merged = limits_of(samples.cell(), [limit], device)
+    merged = limits_of(samples.cell(), [limit], device_name=device, weights="pretrained")
 
     assert merged == Limits(0.9, 0.9, latency_ms, ("why",))
 
@@ -326,7 +336,9 @@ def test_milliseconds_of_another_device_leave_an_earlier_budget() -> None:
         Limit("*", "gpu", latency_ms=((GPU, 1.9),)),
     ]
 
-    assert limits_of(samples.cell(), limits, CPU).latency_ms == 90.0
+    assert (
+        limits_of(samples.cell(), limits, device_name=CPU, weights="pretrained").latency_ms == 90.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -358,7 +370,7 @@ def test_milliseconds_of_another_device_leave_an_earlier_budget() -> None:
 def test_cell_without_limits_is_refused(limits: list[Limit], sentence: str) -> None:
     """Every cell needs a floor and a latency budget; the message names the one that lacks it."""
     with pytest.raises(BudgetError) as caught:
-        limits_of(samples.cell(), limits, CPU)
+        limits_of(samples.cell(), limits, device_name=CPU, weights="pretrained")
 
     assert str(caught.value) == f"cell {samples.cell().id!r} {sentence}"
 
