@@ -84,7 +84,8 @@ def test_cossim_at_the_ends_of_its_range_is_read(path: Path, floor: str) -> None
         ),
         pytest.param(
             entry("xyz = 1"),
-            "limit 1: unknown field 'xyz'; known: cells, latency_ratio, latency_ms, cossim, reason",
+            "limit 1: unknown field 'xyz'; known: cells, latency_ratio, latency_ms, cossim, "
+            "weights, reason",
             id="field like no other",
         ),
         pytest.param(
@@ -229,6 +230,11 @@ def test_cossim_at_the_ends_of_its_range_is_read(path: Path, floor: str) -> None
             "limit 1 (*): limits nothing; give latency_ratio, latency_ms or cossim",
             id="limits nothing",
         ),
+        pytest.param(
+            entry('weights = "rnadom"'),
+            "limit 1 (*): weights is 'rnadom'; known: pretrained, random",
+            id="unknown weights",
+        ),
         pytest.param(entry("cossim = 0.8"), "not valid TOML: Cannot overwrite", id="set twice"),
         pytest.param("[[limit]\n", "not valid TOML: Expected ']]'", id="TOML syntax error"),
         pytest.param(
@@ -327,6 +333,19 @@ def test_milliseconds_apply_on_the_named_device_only(device: str, latency_ms: fl
     merged = limits_of(samples.cell(), [limit], device_name=device, weights="pretrained")
 
     assert merged == Limits(0.9, 0.9, latency_ms, ("why",))
+
+
+@pytest.mark.parametrize(("weights", "cossim"), [("pretrained", 0.9), ("random", 0.999)], ids=str)
+def test_entry_for_some_weights_applies_to_them_only(weights: str, cossim: float) -> None:
+    """The check of random weights is no floor of pretrained ones."""
+    limits = [
+        Limit("*", "quality", latency_ratio=0.9, cossim=0.9),
+        Limit("*", "unchanged output", cossim=0.999, weights="random"),
+    ]
+
+    merged = limits_of(samples.cell(), limits, device_name=CPU, weights=weights)
+
+    assert merged.cossim == cossim
 
 
 def test_milliseconds_of_another_device_leave_an_earlier_budget() -> None:

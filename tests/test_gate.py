@@ -452,6 +452,16 @@ def test_random_weights_put_no_number_in_a_reason() -> None:
     assert reasons[1] == "the output on random weights changed against the baseline"
 
 
+def test_random_weights_fail_on_any_change() -> None:
+    """On random weights a higher CosSim is a changed output too; on pretrained ones it is not."""
+    base, changed = samples.measurement(cossim=0.9), samples.measurement(cossim=0.95)
+
+    random = [samples.with_weights(item, Weights.RANDOM) for item in (changed, base)]
+
+    assert compare_measured(*random).outcome is Outcome.FAIL
+    assert compare_measured(changed, base).outcome is Outcome.PASS
+
+
 @pytest.mark.parametrize("weights", [Weights.PRETRAINED, Weights.NONE])
 def test_meaningful_cossim_is_given(weights: Weights) -> None:
     """Where CosSim means quality or correctness, the reason gives it."""

@@ -17,7 +17,7 @@ Of = Literal["both", "key", "query"]
 Sign = Literal["high", "low"]
 
 
-def projections(subject: Subject, ending: str, pixels: Tensor) -> Tensor:
+def projections(subject: Subject, ending: tuple[str, ...], pixels: Tensor) -> Tensor:
     """Return what block 1 of the dense model projects, found by the name of its layer."""
     seen: list[Tensor] = []
 
@@ -33,7 +33,9 @@ def projections(subject: Subject, ending: str, pixels: Tensor) -> Tensor:
 
 def ranked(subject: Subject, of: Of, pixels: Tensor) -> list[list[int]]:
     """Return each image's patches by rising norm, CLS counted as token 0, in plain Python."""
-    names = {"key": ["k_proj"], "query": ["q_proj"], "both": ["k_proj", "q_proj"]}[of]
+    # each by both of its names in transformers 5.x
+    key, query = ("k_proj", "attention.key"), ("q_proj", "attention.query")
+    names = {"key": [key], "query": [query], "both": [key, query]}[of]
     projected = [projections(subject, name, pixels).tolist() for name in names]
 
     def score(image: int, token: int) -> float:
