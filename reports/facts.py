@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 from efficarch.record import CellRun, Limits, Machine, Run
 
-from .formats import cossim, count, number
+from .formats import budget, cossim, count, number
 
 READING = (
     "A latency is the median of the rounds of one process. The figures in square brackets are its "
@@ -53,7 +53,7 @@ def limit_groups(lines: Sequence[CellRun]) -> tuple[LimitGroup, ...]:
 def _limits(limits: Limits) -> str:
     parts = []
     if limits.latency_ratio is not None:
-        parts.append(f"latency ratio ≤ {limits.latency_ratio:.3f}")
+        parts.append(f"latency ratio ≤ {budget(limits.latency_ratio)}")
     if limits.latency_ms is not None:
         parts.append(f"latency ≤ {number(limits.latency_ms)} ms")
     return ", ".join([*parts, f"CosSim ≥ {cossim(limits.cossim)}"])

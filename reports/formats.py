@@ -16,6 +16,13 @@ def number(value: float) -> str:
     return f"{value:,.{places(value)}f}"
 
 
+def budget(ratio: float) -> str:
+    """Write a ratio that is a limit: to a thousandth where small, to three digits where large."""
+    if ratio < 10:
+        return f"{ratio:.3f}"
+    return f"{ratio:.1f}" if ratio < 100 else f"{float(f'{ratio:.3g}'):,.0f}"
+
+
 def interval(estimate: Estimate, decimals: int) -> str:
     """Write the bounds of an estimate."""
     return f"[{estimate.low:,.{decimals}f}, {estimate.high:,.{decimals}f}]"
@@ -37,9 +44,9 @@ def percent(ratio: float) -> str:
 
 
 def percent_interval(estimate: Estimate) -> str:
-    """Write the bounds of a ratio as signed changes in percent."""
+    """Write the bounds of a ratio as signed changes in percent, never broken between them."""
     low, high = (100 * (bound - 1) for bound in (estimate.low, estimate.high))
-    return f"[{low:+.1f}, {high:+.1f}]"
+    return f"[{low:+.1f},\N{NO-BREAK SPACE}{high:+.1f}]"
 
 
 def count(amount: int, noun: str) -> str:

@@ -9,7 +9,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .formats import count
-from .view import Page
+from .groups import Group
+from .view import Line, Page
 
 MARKDOWN_LIMIT = 65_536
 """Most characters of a comment; the summary keeps to it in UTF-8 bytes, which are never fewer."""
@@ -55,22 +56,25 @@ def fragment(template: str, page: Page) -> str:
 
 def markdown(page: Page) -> str:
     """Return the summary: worst cells first, and as many of them as a comment holds."""
-    whole = _summary(page, len(page.lines))
+    whole = _summary(page, len(page.entries))
     if _fits(whole):
         return whole
     # the longest prefix that fits: rendered length grows with the number of rows
-    rows = range(1, len(page.lines) + 1)
+    rows = range(1, len(page.entries) + 1)
     shown = bisect_right(rows, 0, key=lambda n: 0 if _fits(_summary(page, n)) else 1)
     return _summary(page, shown)
 
 
 def _summary(page: Page, shown: int) -> str:
-    left_out = len(page.lines) - shown
+    left_out = len(page.entries) - shown
+    entries = page.entries[:shown]
+    lines = [entry for entry in entries if isinstance(entry, Line)]
+    groups = [entry for entry in entries if isinstance(entry, Group)]
     note = ""
     if left_out:
         note = f"{count(left_out, 'row')} left out to fit a comment; the HTML page has all of them."
     template = _environment("markdown").get_template("summary.md.j2")
-    return _printable(template.render(page=page, lines=page.lines[:shown], note=note))
+    return _printable(template.render(page=page, lines=lines, groups=groups, note=note))
 
 
 def _fits(text: str) -> bool:

@@ -10,6 +10,7 @@ from .badges import Badge, Judged, badge, change_badge, reference_name, variant
 from .findings import control_sentences
 from .formats import (
     ABSENT,
+    budget,
     cossim,
     fraction,
     interval,
@@ -18,8 +19,7 @@ from .formats import (
     percent_interval,
     places,
 )
-
-MESSAGE_LENGTH = 2_000
+from .groups import MESSAGE_LENGTH, Group, stands_alone, unmeasured, unmeasured_groups
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,16 @@ class Column:
 
     label: str
     detail: str
-    numeric: bool = True
 
 
 @dataclass(frozen=True)
 class Value:
-    """One table cell; ``flag`` is the word for a broken limit."""
+    """One table cell; ``flag`` is the word for a broken limit, ``wraps`` allows a long detail."""
 
     text: str
     detail: str = ""
     flag: str = ""
-    numeric: bool = True
+    wraps: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """The cells of one suite, failing ones first."""
+    """The cells of one suite, failing ones first, and below them those without a row."""
 
     anchor: str
     suite: str
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    groups: tuple[Group, ...]
     findings: tuple[str, ...]
 
 
@@ -78,7 +78,7 @@ def suite_tables(judged: Sequence[Judged], *, with_baseline: bool) -> tuple[Tabl
 
 
 def _table(anchor: str, suite: str, items: list[Judged], with_baseline: bool) -> Table:
-    ordered = sorted(items, key=lambda item: not item.failed)
+    ordered = sorted(filter(stands_alone, items), key=lambda item: not item.failed)
     references = sorted({reference_name(item.line.cell) for item in items})
     return Table(
         anchor=anchor,
@@ -86,6 +86,7 @@ def _table(anchor: str, suite: str, items: list[Judged], with_baseline: bool) ->
         caption=f"{suite}: every cell against {' or '.join(references)} in the same rounds",
         columns=_columns(with_baseline),
         rows=tuple(_row(item, with_baseline) for item in ordered),
+        groups=unmeasured_groups(items),
         findings=control_sentences([item.line for item in items]),
     )
 
@@ -105,31 +106,28 @@ def _columns(with_baseline: bool) -> tuple[Column, ...]:
         Column("GFLOP", "of reference"),
         Column("Peak MB", "of reference"),
         Column("Items/s", ""),
-        Column("Weights", "", numeric=False),
     )
 
 
 def _row(item: Judged, with_baseline: bool) -> Row:
     line, cell = item.line, item.line.cell
     values: tuple[Value, ...] = ()
+    weights: tuple[str, ...] = ()
     if line.measurement is not None:
         changes = _changes(item, line.measurement) if with_baseline else None
         values = _values(line.measurement, line.limits, changes)
+        weights = _weights(line.measurement)
     return Row(
         anchor=item.anchor,
         name=variant(cell),
-        place=f"batch {cell.batch}, {cell.model}, {cell.dtype}, {cell.device}",
+        place=", ".join(
+            [f"batch {cell.batch}, {cell.model}, {cell.dtype}, {cell.device}", *weights]
+        ),
         cell_id=cell.id,
         verdict=badge(item.outcome),
         values=values,
         message="" if values else unmeasured(item),
     )
-
-
-def unmeasured(item: Judged) -> str:
-    """Say why a cell has no numbers."""
-    status, message = item.line.status.value, item.line.message
-    return f"{status}: {message}"[:MESSAGE_LENGTH] if message else status
 
 
 def _values(
@@ -154,7 +152,6 @@ def _values(
         _amount(measured.flops / 1e9, measured.reference_flops / 1e9),
         _amount(measured.peak_bytes / 1e6, measured.reference_peak_bytes / 1e6),
         Value(number(measured.throughput_per_s)),
-        _weights(measured),
     )
 
 
@@ -164,7 +161,7 @@ def _amount(now: float, reference: float) -> Value:
 
 
 def _budget(measured: Measurement, limits: Limits) -> Value:
-    ratio = "" if limits.latency_ratio is None else f"≤ {limits.latency_ratio:.3f}"
+    ratio = "" if limits.latency_ratio is None else f"≤ {budget(limits.latency_ratio)}"
     absolute = "" if limits.latency_ms is None else f"≤ {number(limits.latency_ms)} ms"
     over = latency_breaches(measured.latency_ms, measured.ratio, limits)
     text, detail = (ratio, absolute) if ratio else (absolute, "")
@@ -176,34 +173,34 @@ def quality(measured: Measurement, limits: Limits) -> Value:
     broken = cossim_breach(measured, limits) is not None
     if measured.weights is Weights.RANDOM:
         word = "check broken" if broken else "check ok"
-        return Value(word, "random weights: timing only")
-    detail = f"{cossim(measured.cossim.minimum)}, floor {cossim(limits.cossim)}"
-    return Value(cossim(measured.cossim.mean), detail, "below floor" if broken else "")
+        return Value(word, "random weights: timing only", wraps=True)
+    detail = f"{cossim(measured.cossim.minimum)}, floor\N{NO-BREAK SPACE}{cossim(limits.cossim)}"
+    return Value(cossim(measured.cossim.mean), detail, "below floor" if broken else "", wraps=True)
 
 
-def _weights(measured: Measurement) -> Value:
-    notes = {
-        Weights.PRETRAINED: "",
-        Weights.RANDOM: "timing only",
-        Weights.NONE: "to the fp64 oracle",
+def _weights(measured: Measurement) -> tuple[str, ...]:
+    words = {
+        Weights.PRETRAINED: "pretrained weights",
+        Weights.RANDOM: "random weights (timing only)",
+        Weights.NONE: "no weights (fp64 oracle)",
     }
-    detail = notes[measured.weights]
-    if measured.autocast:
-        detail = f"{detail}, autocast" if detail else "autocast"
-    return Value(measured.weights.value, detail, numeric=False)
+    return (words[measured.weights], *(["autocast"] if measured.autocast else []))
 
 
 def _changes(item: Judged, measured: Measurement) -> tuple[Value, Value]:
     compared = item.compared
     if compared is None or compared.change is None or compared.cossim_change is None:
         reason = compared.reasons[0] if compared and compared.reasons else "not in the baseline"
-        return Value(ABSENT, f"not comparable: {reason}"[:MESSAGE_LENGTH]), Value(ABSENT)
+        words = f"not comparable: {reason}"[:MESSAGE_LENGTH]
+        return Value(ABSENT, words, wraps=True), Value(ABSENT)
     mark = change_badge(compared)
     failed = compared.outcome is Outcome.FAIL
     change = Value(
         percent(compared.change.value),
-        percent_interval(compared.change) + ("" if failed else f" {mark.glyph} {mark.word}"),
+        percent_interval(compared.change)
+        + ("" if failed else f" {mark.glyph}\N{NO-BREAK SPACE}{mark.word}"),
         flag=mark.word if failed else "",
+        wraps=True,
     )
     if measured.weights is Weights.RANDOM:
         return change, Value(ABSENT, "random weights")

@@ -21,6 +21,8 @@ from .facts import (
     source_facts,
 )
 from .formats import ABSENT, count, number, percent, were
+from .groups import Group, stands_alone, unmeasured_groups
+from .methods import MethodFact, method_facts
 from .rows import Table, quality, suite_tables
 
 _COMMIT_LENGTH = 12
@@ -72,7 +74,8 @@ class Page:
     machine: tuple[Fact, ...]
     sources: tuple[Fact, ...]
     facts: tuple[Fact, ...]
-    lines: tuple[Line, ...]
+    methods: tuple[MethodFact, ...]
+    entries: tuple[Line | Group, ...]
 
 
 def build(run: Run, baseline: Run | None = None, baseline_note: str = "") -> Page:
@@ -100,7 +103,8 @@ def build(run: Run, baseline: Run | None = None, baseline_note: str = "") -> Pag
         machine=machine_facts(run.machine),
         sources=source_facts(run),
         facts=run_facts(run),
-        lines=tuple(_line(item) for item in sorted(judged, key=_urgency)),
+        methods=method_facts(line.cell.method for line in run.cells),
+        entries=_entries(judged),
     )
 
 
@@ -185,10 +189,17 @@ def _notices(judged: Sequence[Judged], verdicts: Sequence[Verdict | None]) -> tu
     )
 
 
-def _urgency(item: Judged) -> int:
-    """Rank a cell for the summary: failing, then open, then not judged, then passing."""
-    order = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.NOT_COMPARABLE, Outcome.PASS)
-    return order.index(item.outcome)
+def _entries(judged: Sequence[Judged]) -> tuple[Line | Group, ...]:
+    """Rank what the summary shows: failing, then open, then not judged, then passing."""
+    lines = [_line(item) for item in judged if stands_alone(item)]
+    ranks = {
+        badge(outcome): rank
+        for rank, outcome in enumerate(
+            (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.NOT_COMPARABLE, Outcome.PASS)
+        )
+    }
+    entries: list[Line | Group] = [*lines, *unmeasured_groups(judged)]
+    return tuple(sorted(entries, key=lambda entry: ranks[entry.verdict]))
 
 
 def _line(item: Judged) -> Line:

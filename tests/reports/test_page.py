@@ -122,14 +122,35 @@ def test_tables_are_semantic(text: str) -> None:
     """Every table has a caption, and every heading cell says what it heads."""
     reader = Reader(text)
     tags = [tag for tag, _ in reader.tags]
-    assert tags.count("caption") == tags.count("table") == 2
+    assert tags.count("caption") == tags.count("table") == 3
     assert all(found.get("scope") in ("row", "col") for tag, found in reader.tags if tag == "th")
 
 
 def test_unmeasured_cells_are_on_the_page(text: str) -> None:
     """An errored, a skipped and a cell that never ran are shown with what became of them."""
-    for words in ("error: out of memory", "skipped: needs a GPU", ">not run<"):
+    for words in ("error: out of memory", "skipped: needs a GPU", "</span> 1 cell not run</p>"):
         assert words in text
+
+
+def test_group_of_unmeasured_cells_is_no_row() -> None:
+    """A suite without a measurement has its reason once, its cell ids to unfold and no table."""
+    lines = [
+        samples.line(cases.named(f"c{n}", "foreign"), status=Status.SKIPPED, message="no weights")
+        for n in range(3)
+    ]
+    text = html(build(samples.run(*lines)))
+    assert "</span> NOT COMPARABLE</span> 3 cells skipped: no weights</p>" in text
+    assert text.count("skipped: no weights") == 1
+    assert "<table" not in text
+    folded = text[text.index("<summary>Cell ids</summary>") :]
+    assert all(f"<li>c{n}</li>" in folded[: folded.index("</details>")] for n in range(3))
+
+
+def test_methods_stand_among_the_facts(text: str) -> None:
+    """The end of the page says what each method of the run is."""
+    facts = text[text.index('<h3 id="methods">') :]
+    assert '<th scope="row">tome</th>\n<td>Token Merging, arXiv 2210.09461</td>' in facts
+    assert "fastv" not in facts[: facts.index("</table>")]
 
 
 def test_page_tells_machine_and_method(text: str) -> None:

@@ -15,8 +15,35 @@ def _rows(text: str) -> list[str]:
 
 def test_worst_cells_come_first() -> None:
     """The summary is ranked: failing, then not judged, then passing."""
-    verdicts = [row.split("|")[1].strip() for row in _rows(markdown(build(cases.every_state())))]
-    assert verdicts == ["✕ FAIL"] * 4 + ["○ NOT COMPARABLE"] * 2 + ["✓ PASS"] * 6
+    page = build(cases.every_state())
+    words = [entry.verdict.word for entry in page.entries]
+    assert words == ["FAIL"] * 4 + ["NOT COMPARABLE"] * 2 + ["PASS"] * 6
+    verdicts = [row.split("|")[1].strip() for row in _rows(markdown(page))]
+    assert verdicts == ["✕ FAIL"] * 4 + ["✓ PASS"] * 6
+
+
+def test_unmeasured_cells_are_one_bullet_for_each_reason() -> None:
+    """Twenty cells skipped for one reason are a line below the table, not twenty rows."""
+    lines = [
+        samples.line(cases.named(f"c{n}"), status=Status.SKIPPED, message="no <weights>")
+        for n in range(20)
+    ]
+    text = markdown(build(samples.run(samples.line(), *lines)))
+    assert len(_rows(text)) == 1
+    assert text.endswith("\n\n- 20 cells of dinov2 skipped: no &lt;weights&gt;\n")
+
+
+def test_five_thousand_reasons_fit_a_comment() -> None:
+    """Groups are cut like rows, and cut before a failing cell is."""
+    lines = [
+        samples.line(cases.named(f"c{n}"), status=Status.SKIPPED, message=f"{n} {'no ' * 20}")
+        for n in range(5_000)
+    ]
+    text = markdown(build(samples.run(*lines, cases.reduced("norm", 0.5))))
+    assert len(text.encode()) <= MARKDOWN_LIMIT
+    assert "FAIL" in _rows(text)[0]
+    bullets = text.count("- 1 cell of dinov2 skipped: ")
+    assert f"{5_000 - bullets:,} rows left out to fit a comment" in text
 
 
 def test_random_weights_show_no_number_in_the_summary() -> None:

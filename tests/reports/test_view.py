@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from efficarch.record import Run, Status
+from efficarch.reducers import REDUCERS
 from reports.rows import Row
 from reports.view import Page, build
 from tests import samples
@@ -81,7 +82,6 @@ def test_row_shows_every_figure_of_a_measurement() -> None:
     page = build(samples.run(samples.line(measured=measured)))
     assert _texts(page.tables[0].rows[0]) == [
         "103.5", "72.45", "0.700", "≤ 0.800", "0.9500", "195 / 129", "50.00", "80.00", "110.4",
-        "pretrained",
     ]  # fmt: skip
 
 
@@ -195,8 +195,8 @@ def test_baseline_columns_hold_change_and_word() -> None:
     assert by_name["regressed keep=0.5"].values[4].flag == "regressed"
     assert by_name["regressed keep=0.5"].verdict.word == "FAIL"
     assert table.rows[0].name == "regressed keep=0.5"
-    assert by_name["same keep=0.5"].values[4].detail.endswith("✓ unchanged")
-    assert by_name["noisy keep=0.5"].values[4].detail.endswith("? inconclusive")
+    assert by_name["same keep=0.5"].values[4].detail.endswith("✓\N{NO-BREAK SPACE}unchanged")
+    assert by_name["noisy keep=0.5"].values[4].detail.endswith("?\N{NO-BREAK SPACE}inconclusive")
     assert by_name["noisy keep=0.5"].verdict.word == "INCONCLUSIVE"
     assert by_name["new keep=0.5"].values[4].detail == "not comparable: not in the baseline"
     assert by_name["same keep=0.5"].values[6].text == "+0.00000"
@@ -254,8 +254,80 @@ def test_failed_baseline_cell_is_no_measure() -> None:
 
 
 def test_unmeasured_cells_keep_their_status_and_message() -> None:
-    """A cell without numbers shows what became of it in their place."""
+    """A cell without numbers shows what became of it: an error in its row, others below."""
     page = build(cases.every_state())
     assert _row(page, "clip/error").message == "error: out of memory"
-    assert _row(page, "clip/skipped").message == "skipped: needs a GPU"
-    assert _row(page, "clip/not-run").message == "not run"
+    groups = [(group.why, group.cell_ids) for group in page.tables[0].groups]
+    assert groups == [
+        ("skipped: needs a GPU", ("clip/skipped",)),
+        ("not run", ("clip/not-run",)),
+    ]
+    listed = {row.cell_id for table in page.tables for row in table.rows}
+    assert not listed & {"clip/skipped", "clip/not-run"}
+
+
+def test_unmeasured_cells_are_grouped_by_status_and_message() -> None:
+    """Cells share a group only where suite, status and message are the same."""
+    other_suite = replace(cases.named("e"), suite="other")
+    lines = [
+        samples.line(cases.named("a"), status=Status.SKIPPED, message="no weights"),
+        samples.line(cases.named("b"), status=Status.SKIPPED, message="no GPU"),
+        samples.line(cases.named("c"), status=Status.SKIPPED, message="no weights"),
+        samples.line(cases.named("d"), status=Status.NOT_RUN),
+        samples.line(other_suite, status=Status.SKIPPED, message="no weights"),
+        samples.line(cases.named("f"), status=Status.ERROR, message="no weights"),
+    ]
+    first, second = build(samples.run(*lines)).tables
+    assert [(group.amount, group.cell_ids) for group in first.groups] == [
+        ("2 cells", ("a", "c")),
+        ("1 cell", ("b",)),
+        ("1 cell", ("d",)),
+    ]
+    assert [row.cell_id for row in first.rows] == ["f"]
+    assert (second.rows, second.groups[0].cell_ids) == ((), ("e",))
+
+
+def test_weights_stand_under_the_name_of_the_cell() -> None:
+    """Each kind of weights, and autocast, is told in the second line of its cell."""
+    autocast = replace(samples.measurement(), autocast=True)
+    lines = (samples.line(measured=autocast), cases.on_random_weights(0.5))
+    lines += (cases.roomy(cases.scan("chunked", 256, 0.1)),)
+    rows = [row for table in build(samples.run(*lines)).tables for row in table.rows]
+    places = {row.cell_id: row.place for row in rows}
+    assert places[lines[0].cell.id].endswith(", cpu, pretrained weights, autocast")
+    assert places[lines[1].cell.id].endswith(", cpu, random weights (timing only)")
+    assert places[lines[2].cell.id].endswith(", cpu, no weights (fp64 oracle)")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [(0.8, "≤ 0.800"), (1.0254, "≤ 1.025"), (50.0, "≤ 50.0"), (1234.5, "≤ 1,230"),
+     (100000.0, "≤ 100,000")],
+    ids=str,
+)  # fmt: skip
+def test_large_budget_has_three_digits(ratio: float, words: str) -> None:
+    """A placeholder budget does not pretend to a thousandth, in the table and in the limits."""
+    limits = replace(samples.LIMITS, latency_ratio=ratio)
+    page = build(samples.run(replace(samples.line(), limits=limits)))
+    assert page.tables[0].rows[0].values[3].text == words
+    assert page.limits[0].limits.startswith(f"latency ratio {words}, ")
+
+
+def test_methods_of_the_run_are_described_once() -> None:
+    """Known methods and compositions come from the method table; unknown ones are left out."""
+    names = ("tome", "foreign", "tome+exact-tail", "tome", "tome+foreign")
+    page = build(samples.run(*(cases.reduced(name, 0.95) for name in names)))
+    assert [method.name for method in page.methods] == ["tome", "tome+exact-tail"]
+    row = REDUCERS["tome"]
+    tome = page.methods[0]
+    assert (tome.source, tome.where) == (row.paper, row.where)
+    assert (tome.cost, tome.keeps) == (row.cost, row.keeps)
+
+
+def test_control_without_keep_takes_no_part() -> None:
+    """none is a control but keeps every token, so nothing is compared with it."""
+    full = samples.line(samples.cell("none", keep=None), measured=samples.measurement(cossim=1.0))
+    tail = samples.line(samples.cell("exact-tail", keep=None))
+    assert build(samples.run(full, tail)).findings == ()
+    page = build(samples.run(full, tail, cases.reduced("random", 0.9)))
+    assert page.findings == ()
