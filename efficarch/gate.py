@@ -21,8 +21,13 @@ from efficarch.record import (
 from efficarch.stats import ratio_change
 
 SLOWDOWN_FLOOR = 0.05
-"""Smallest relative slowdown against a stored baseline that can fail: one run a side cannot tell
-less from the difference between two processes (docs/measuring.md)."""
+"""Relative slowdown against a stored baseline below which a cell is unchanged."""
+
+PROCESS_FLOOR = 0.25
+PROCESS_FLOOR_UNLIKE = 1.0
+"""Relative slowdown that one run a side can tell from the difference between two processes of one
+commit: where both arms are the same model, and where they are unlike work (a scan and attention),
+so that a change of the machine does not cancel in their ratio (docs/measuring.md)."""
 
 COSSIM_TOLERANCE = 0.001
 """Largest drop of mean CosSim against the baseline that is not called worse."""
@@ -114,8 +119,8 @@ def compare(run: Run, baseline: Run) -> list[Verdict]:
     """Judge a run against a baseline run: cells of the run first, then those it lacks.
 
     The compared figure is the ratio to the reference, paired within each process, so that a drift
-    of the whole machine cancels. FAIL needs the change's lower bound above ``SLOWDOWN_FLOOR``;
-    PASS needs its upper bound below; anything between is INCONCLUSIVE.
+    of the whole machine cancels. FAIL needs the change's lower bound above the process floor; PASS
+    needs its upper bound below ``SLOWDOWN_FLOOR``; anything between is INCONCLUSIVE.
     """
     differing = differing_fields(run.machine, baseline.machine)
     base_lines = {line.cell.id: line for line in baseline.cells}
@@ -137,7 +142,7 @@ def _compare(line: CellRun, base: CellRun | None, differing: list[str]) -> Verdi
     change = ratio_change(now.ratio, then.ratio)
     cossim_change = now.cossim.mean - then.cossim.mean
     reasons = []
-    if change.low > 1 + SLOWDOWN_FLOOR:
+    if change.low > 1 + process_floor(now):
         reasons.append(f"latency ratio {_percent(change)} against the baseline")
     # both are written so that a CosSim that is not a number fails
     if now.weights is Weights.RANDOM:
@@ -151,8 +156,14 @@ def _compare(line: CellRun, base: CellRun | None, differing: list[str]) -> Verdi
         outcome = Outcome.PASS
     else:
         outcome = Outcome.INCONCLUSIVE
-        reasons.append(f"latency ratio {_percent(change)}: too noisy to tell")
+        reasons.append(f"latency ratio {_percent(change)}: one run a side cannot tell")
     return Verdict(line.cell.id, outcome, tuple(reasons), change, cossim_change)
+
+
+def process_floor(measurement: Measurement) -> float:
+    """Return the slowdown of this kind of cell that two single runs can tell."""
+    unlike = measurement.weights is Weights.NONE
+    return PROCESS_FLOOR_UNLIKE if unlike else PROCESS_FLOOR
 
 
 def _obstacle(line: CellRun, base: CellRun | None, differing: list[str]) -> str:

@@ -79,11 +79,11 @@ def test_bench_baseline_and_regression(checkout: Path) -> None:
     [baseline] = (checkout / "suites/baselines").glob("*.json")
     assert load_run(baseline) == load_run(out / "run.json")
 
-    slowed(baseline, 1.2)
+    slowed(baseline, 1.4)
     second = bench(checkout)
 
     assert second.returncode == 1, second.stdout + second.stderr
-    assert "+20.0" in (out / "index.html").read_text()
+    assert "+40.0" in (out / "index.html").read_text()
     assert "against the baseline" in (out / "summary.md").read_text()
 
 

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from efficarch.gate import (
     COSSIM_TOLERANCE,
+    PROCESS_FLOOR,
+    PROCESS_FLOOR_UNLIKE,
     SLOWDOWN_FLOOR,
     Outcome,
     Verdict,
@@ -256,13 +258,13 @@ def test_baseline_cell_that_did_not_pass_is_not_compared(status: Status) -> None
 
 def test_failed_cell_is_still_compared() -> None:
     """A cell that fails its own limits can regress as well, and both are said."""
-    slow = samples.line(status=Status.FAILED, measured=samples.measurement(ratio=0.84))
+    slow = samples.line(status=Status.FAILED, measured=samples.measurement(ratio=0.91))
 
     verdict = compare_lines(slow, samples.line())
 
     assert verdict.outcome is Outcome.FAIL
     (reason,) = verdict.reasons
-    assert reason.startswith("latency ratio +20.0 %")
+    assert reason.startswith("latency ratio +30.0 %")
 
 
 def test_new_cell_is_not_comparable() -> None:
@@ -305,19 +307,37 @@ def test_verdicts_follow_the_run() -> None:
         pytest.param(1.0460, Outcome.INCONCLUSIVE, id="upper end above the floor"),
         pytest.param(1.0500, Outcome.INCONCLUSIVE, id="at the floor"),
         pytest.param(1.0540, Outcome.INCONCLUSIVE, id="lower end below the floor"),
-        pytest.param(1.0550, Outcome.FAIL, id="interval just above the floor"),
+        pytest.param(1.2500, Outcome.INCONCLUSIVE, id="what two processes can differ by"),
+        pytest.param(1.2560, Outcome.FAIL, id="interval just above that"),
         pytest.param(2.0, Outcome.FAIL, id="twice as slow"),
     ],
 )
 def test_slowdown_against_the_baseline(factor: float, outcome: Outcome) -> None:
-    """FAIL and PASS need the whole interval on their side of the floor."""
-    assert SLOWDOWN_FLOOR == 0.05
+    """FAIL needs the whole interval above one floor, PASS below the other."""
+    assert (SLOWDOWN_FLOOR, PROCESS_FLOOR) == (0.05, 0.25)
 
     verdict = compare_measured(samples.measurement(ratio=0.7 * factor), samples.measurement())
 
     assert verdict.outcome is outcome
     assert verdict.change is not None
     assert verdict.change.value == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(
+    ("factor", "outcome"),
+    [(1.04, Outcome.PASS), (1.99, Outcome.INCONCLUSIVE), (2.02, Outcome.FAIL)],
+    ids=str,
+)
+def test_unlike_work_needs_a_clearer_slowdown(factor: float, outcome: Outcome) -> None:
+    """Where a scan faces attention, two processes of one commit differ by more."""
+    assert PROCESS_FLOOR_UNLIKE == 1.0
+    now, base = samples.measurement(ratio=0.7 * factor), samples.measurement()
+
+    verdict = compare_measured(
+        samples.with_weights(now, Weights.NONE), samples.with_weights(base, Weights.NONE)
+    )
+
+    assert verdict.outcome is outcome
 
 
 @pytest.mark.parametrize("noisy", ["run", "baseline", "both"])
@@ -329,16 +349,16 @@ def test_noise_is_inconclusive(noisy: str) -> None:
     verdict = compare_measured(now, base)
 
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert verdict.reasons[0].endswith("too noisy to tell")
+    assert verdict.reasons[0].endswith("one run a side cannot tell")
 
 
 def test_slowdown_is_given_in_percent() -> None:
     """The reason of a slowdown holds the change and both its ends."""
     verdict = compare_measured(
-        samples.measurement(ratio=0.84, noise=QUIET), samples.measurement(noise=QUIET)
+        samples.measurement(ratio=0.91, noise=QUIET), samples.measurement(noise=QUIET)
     )
 
-    expected = "latency ratio +20.0 % [+20.0, +20.0] against the baseline"
+    expected = "latency ratio +30.0 % [+30.0, +30.0] against the baseline"
     assert verdict.reasons == (expected,)
 
 
@@ -353,7 +373,7 @@ def test_drift_of_the_machine_is_no_slowdown() -> None:
 
 def test_reversal_turns_a_failure_into_an_improvement() -> None:
     """Run and baseline swapped, a slowdown is the inverse speed-up: direction is not lost."""
-    slow, fast = samples.measurement(ratio=0.84), samples.measurement(ratio=0.7)
+    slow, fast = samples.measurement(ratio=0.91), samples.measurement(ratio=0.7)
 
     there, back = compare_measured(slow, fast), compare_measured(fast, slow)
 

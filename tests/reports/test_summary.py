@@ -96,6 +96,6 @@ def test_one_huge_message_does_not_push_out_the_others() -> None:
 def test_change_column_needs_a_baseline() -> None:
     """With a baseline each row tells its change."""
     base = samples.run(cases.reduced("tome", 0.95))
-    now = samples.run(cases.slower(base.cells[0], 1.12))
-    assert "| +12.0 % |" in markdown(build(now, base))
+    now = samples.run(cases.slower(base.cells[0], 1.32))
+    assert "| +32.0 % |" in markdown(build(now, base))
     assert "change" not in markdown(build(now))
