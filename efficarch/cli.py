@@ -21,8 +21,8 @@ from efficarch.store import baseline_path, load_run, save_baseline, write_text
 INTERRUPTED = 2
 
 SHORT_ROUNDS = 8
-"""Rounds of a short run: noise puts all eight above an honest budget once in 256 runs of a cell that
-sits exactly on it, and hardly ever of one that has any margin."""
+"""Rounds of a short run. By chance alone all eight lie above a budget once in 256 runs of a cell
+that sits exactly on it, and hardly ever of one with a margin."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
