@@ -36,6 +36,18 @@ MACHINE = Machine(
     transformers="5.23.0",
 )
 
+GPU = replace(
+    MACHINE,
+    device="cuda",
+    gpu_name="NVIDIA H100 80GB HBM3",
+    gpu_uuid="GPU-1a2b3c4d-0000-0000-0000-000000000000",
+    driver="580.65.06",
+    cuda="13.0",
+    power_limit_w=700.0,
+    sm_clock_mhz=1980,
+    memory_clock_mhz=2619,
+)
+
 LIMITS = Limits(cossim=0.9, latency_ratio=0.8, latency_ms=None, reasons=("sample limit",))
 
 

@@ -263,8 +263,10 @@ def test_ctrl_c_keeps_what_was_measured(
 
 def test_measured_cell_that_then_raises_has_no_figures(suite: pytest.Pytester) -> None:
     """A test that breaks after measuring is an error, and its figures are taken back."""
-    end = "    assert result.cossim >= result.budget.cossim\n"
+    end = "    assert result.cossim >= result.budget.cossim"
     teardown = """
+
+
 @pytest.fixture(autouse=True)
 def falls_apart(request):
     yield

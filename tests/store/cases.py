@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,7 @@ EXTRA = ("benchmarks", 0, "extra_info", "efficarch")
 MEASUREMENT = (*EXTRA, "measurement")
 LINE = ("efficarch", "cells", 0)
 
-GPU = replace(
-    samples.MACHINE,
-    device="cuda",
-    gpu_name="NVIDIA H100 80GB HBM3",
-    gpu_uuid="GPU-1a2b3c4d-0000-0000-0000-000000000000",
-    driver="580.65.06",
-    cuda="13.0",
-    power_limit_w=700.0,
-    sm_clock_mhz=1980,
-    memory_clock_mhz=2619,
-)
+GPU = samples.GPU
 
 Edit = Callable[[dict[str, Any]], None]
 """Spoils the JSON value of a run file in place."""

@@ -1,0 +1,13 @@
+"""The cases every image encoder is measured in."""
+
+from efficarch.reducers import REDUCERS, Method
+
+JOINED = REDUCERS["tome+exact-tail"]
+
+
+def encoder_cases(model: str) -> list[tuple[Method, float | None, int]]:
+    """Return (method, keep, batch): every method at batch 8, the middle keep ratio at batch 1."""
+    throughput = REDUCERS.cases(model, keeps=[1.0, 0.7, 0.5])
+    throughput += [(JOINED, keep) for keep in (0.7, 0.5, 0.25)]
+    single_image = [*REDUCERS.cases(model, keeps=[0.5]), (JOINED, 0.5)]
+    return [(*case, 8) for case in throughput] + [(*case, 1) for case in single_image]
