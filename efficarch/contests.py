@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 import torch
 from PIL.Image import Image
@@ -73,7 +74,7 @@ class Encoders:
 
     settings: Settings
     _subjects: dict[str, Subject] = field(default_factory=dict)
-    _dense: dict[tuple[str, int, int], tuple[Tensor, Costs]] = field(default_factory=dict)
+    _dense: dict[tuple[str, str, int], tuple[Tensor, Costs]] = field(default_factory=dict)
 
     def subject(self, model: str) -> Subject:
         """Load a model on first use, in the session's dtype and on its device."""
@@ -101,7 +102,8 @@ class Encoders:
             context=lambda: reducer.attach(subject.model),
         )
         dense = Arm(call=reduced.call)
-        key = (model, batch, len(images))
+        digest = _digest(images)
+        key = (model, digest, batch)
         if key not in self._dense:
             self._dense[key] = (
                 _embeddings(subject, dense, pixels, batch),
@@ -117,8 +119,17 @@ class Encoders:
             cossim=summarise(similarity),
             items=batch,
             weights=subject.weights,
-            source=f"{subject.source}; {len(images)} images of {pixels.shape[-1]} px",
+            source=f"{subject.source}; {len(images)} images of {pixels.shape[-1]} px, {digest}",
         )
+
+
+def _digest(images: list[Image]) -> str:
+    """Return what tells one set of images from another: the start of a hash of their pixels."""
+    hashed = sha256()
+    for image in images:
+        hashed.update(repr((image.mode, image.size)).encode())
+        hashed.update(image.tobytes())
+    return f"sha256 {hashed.hexdigest()[:12]}"
 
 
 def _embeddings(subject: Subject, arm: Arm, pixels: Tensor, batch: int) -> Tensor:

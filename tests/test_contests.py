@@ -1,5 +1,6 @@
 """Claims about contests and how a cell is measured, with invented time."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -249,6 +250,19 @@ def test_another_batch_is_another_dense_side(counted: Counted, photos: list[Imag
     assert four.reference_costs.flops == 2 * two.reference_costs.flops
 
 
+@pytest.mark.usefixtures("counted")
+def test_other_images_are_another_dense_side(photos: list[Image.Image]) -> None:
+    """As many images of other content are compared with themselves, and named apart."""
+    encoders = Encoders(SETTINGS)
+    turned = [photo.rotate(180) for photo in photos]
+
+    first = encoder_contest(encoders, photos, method="none")
+    second = encoder_contest(encoders, turned, method="none")
+
+    assert second.cossim.minimum == pytest.approx(1, abs=1e-12)
+    assert first.source != second.source
+
+
 @pytest.mark.parametrize("batch", [0, 5])
 def test_a_batch_without_images_is_refused(
     counted: Counted, photos: list[Image.Image], batch: int
@@ -268,7 +282,8 @@ def test_a_contest_says_what_it_measures(photos: list[Image.Image]) -> None:
     assert contest.items == 2
     assert contest.cossim.items == 4
     assert contest.weights is Weights.RANDOM
-    assert contest.source == "random weights, seed 0; 4 images of 56 px"
+    named = r"random weights, seed 0; 4 images of 56 px, sha256 [0-9a-f]{12}"
+    assert re.fullmatch(named, contest.source)
 
 
 @pytest.mark.usefixtures("counted")
