@@ -170,7 +170,8 @@ def test_limit_of_a_suite_not_collected_is_left_alone(suite: pytest.Pytester) ->
     suite.makepyfile(test_other="def test_other(): pass")
     budgets = suite.path / "budgets.toml"
     other = '[[limit]]\ncells = "other/*"\ncossim = 0.5\nreason = "another suite"\n'
-    budgets.write_text(inner.BUDGETS + other)
+    any_suite = '[[limit]]\ncells = "*/tome/*"\ncossim = 0.5\nreason = "of some suite"\n'
+    budgets.write_text(inner.BUDGETS + other + any_suite)
 
     run(suite, "test_tiny.py").assert_outcomes(passed=2)
     run(suite, "test_tiny.py::test_tiny[tiny-none-None-b2]").assert_outcomes(passed=1)
