@@ -158,14 +158,15 @@ def _tradeoff_chart(group: Sequence[Sample], methods: Sequence[str]) -> Chart:
 
 
 def _tradeoff_point(cell: Cell, measured: Measurement) -> Point:
-    keep = "" if cell.keep is None else f" {cell.keep:g}"
+    # the marker and the legend name the method; at keep 1 all lie on the dense model
+    keep = cell.method if cell.keep is None else f"{cell.keep:g}"
     ratio = measured.ratio
     return Point(
         series=cell.method,
         x=ratio.value,
         y=measured.cossim.mean,
         interval=ratio,
-        label=f"{cell.method}{keep}",
+        label="" if cell.keep == 1 else keep,
         words=f"{variant(cell)}: ratio {ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}], "
         f"CosSim {cossim(measured.cossim.mean)}",
     )
@@ -267,8 +268,9 @@ def _labels(points: Sequence[Point], axes: Axes) -> tuple[Label, ...]:
         return ()
     whiskers = [axes.whisker(point) for point in points]
     obstacles = [Box(x1 - 1, y1 - 3, x2 + 1, y2 + 3) for x1, y1, x2, y2 in whiskers]
-    marks = [(axes.x.at(point.x), axes.y.at(point.y), point.label) for point in points]
-    return tuple(place_labels(marks, obstacles, PLOT))
+    spots = [(axes.x.at(point.x), axes.y.at(point.y), point.label) for point in points]
+    obstacles += [Box(x - 6, y - 6, x + 6, y + 6) for x, y, text in spots if not text]
+    return tuple(place_labels([spot for spot in spots if spot[2]], obstacles, PLOT))
 
 
 def _height(points: Sequence[Point]) -> float:

@@ -13,12 +13,24 @@ from tests.reports import cases
 
 
 def test_controls_stand_beside_methods_with_shapes_of_their_own() -> None:
-    """random, norm and tome share a chart, each with its own marker shape and label."""
+    """random, norm and tome share a chart, each with its own marker shape and its keep ratio."""
     chart = charts(cases.every_state().cells)[0]
     shapes = {series.name: series.shape for series in chart.series}
     assert {"random", "norm", "tome"} <= set(shapes)
     assert len(set(shapes.values())) == len(shapes)
-    assert {"random 0.5", "norm 0.5", "tome 0.5"} <= {label.text for label in chart.labels}
+    assert [label.text for label in chart.labels].count("0.5") >= 3
+
+
+def test_points_at_keep_1_have_no_label_to_hide_others() -> None:
+    """At keep 1 all methods lie on one spot; a method without a keep ratio is named."""
+    keeps = [("tome", 1.0), ("tome", 0.5), ("exact-tail", None)]
+    (chart,) = charts(
+        [
+            samples.line(samples.cell(method, keep=keep), measured=samples.measurement(cossim=0.9))
+            for method, keep in keeps
+        ]
+    )
+    assert sorted(label.text for label in chart.labels) == ["0.5", "exact-tail"]
 
 
 def test_methods_past_the_last_shape_are_hollow() -> None:
