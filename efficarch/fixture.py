@@ -48,17 +48,20 @@ class Bench:
                 f"the test measures {model!r}, its cell is {self._line.cell.id!r}; "
                 "parametrize it over model"
             )
-        named = self._encoders.settings.locations.get(model) is not None
+        self._load(model)
         with torch.inference_mode():
-            try:
-                self._encoders.subject(model)
-            except MissingWeightsError as error:
-                if named:
-                    raise
-                pytest.skip(str(error))
             return self._run(
                 self._encoders.contest(model=model, reducer=reducer, images=inputs, batch=batch)
             )
+
+    def _load(self, model: str) -> None:
+        """Load outside inference mode, where parameters can still change device and dtype."""
+        try:
+            self._encoders.subject(model)
+        except MissingWeightsError as error:
+            if self._encoders.settings.locations.get(model) is not None:
+                raise
+            pytest.skip(str(error))
 
     def scan(self, *, backend: Backend, inputs: ScanInputs) -> Result:
         """Measure a selective-scan backend against causal attention of the same width and length.
