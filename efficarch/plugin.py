@@ -71,7 +71,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Register the bench tests before anything is deselected, so that limits can be checked."""
     _skip_cuda_tests(items)
-    benches = [item for item in items if "bench" in getattr(item, "fixturenames", ())]
+    # by what only our fixture asks for: another project may have a fixture called bench
+    benches = [item for item in items if "efficarch_clock" in getattr(item, "fixturenames", ())]
     if not benches:
         return
     try:
@@ -93,12 +94,18 @@ def _check_options(config: pytest.Config) -> None:
     if rounds is not None and rounds < MIN_ROUNDS:
         raise EfficarchError(f"rounds is {rounds}; a 95 % interval needs at least {MIN_ROUNDS}")
     for option in LOCATIONS:
-        location = config.getoption(option.removeprefix("--").replace("-", "_"))
-        is_path = location is not None and location.startswith((".", "/", "~"))
-        if is_path and not Path(location).expanduser().is_dir():
+        location = _location(config, option)
+        if location is None or not location.startswith((".", "/", "~")):
+            continue
+        if not Path(location).expanduser().is_dir():
             raise EfficarchError(
                 f"{option}: no folder {location!r}; give an existing folder or a hub id"
             )
+
+
+def _location(config: pytest.Config, option: str) -> str | None:
+    location: str | None = config.getoption(option.removeprefix("--").replace("-", "_"))
+    return location
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
@@ -230,10 +237,7 @@ def _efficarch_encoders(request: pytest.FixtureRequest) -> "Encoders":
             device=device,
             dtype=config.getoption("efficarch_dtype"),
             weights=Weights(config.getoption("efficarch_weights")),
-            locations={
-                model: config.getoption(option.removeprefix("--").replace("-", "_"))
-                for option, model in LOCATIONS.items()
-            },
+            locations={model: _location(config, option) for option, model in LOCATIONS.items()},
             rounds=config.getoption("efficarch_rounds") or ROUNDS[device],
             seed=SEED,
         )

@@ -398,6 +398,16 @@ def test_options_are_pinned() -> None:
     ]
 
 
+def test_another_projects_bench_fixture_is_left_alone(pytester: pytest.Pytester) -> None:
+    """A fixture of the same name in a project that knows nothing of cells keeps working."""
+    pytester.makepyfile(
+        "import pytest\n\n@pytest.fixture\ndef bench():\n    return 7\n\n"
+        "def test_own(bench):\n    assert bench == 7\n"
+    )
+
+    pytester.runpytest_inprocess("-p", "efficarch.plugin").assert_outcomes(passed=1)
+
+
 def test_sessions_without_bench_tests_are_untouched(pytester: pytest.Pytester) -> None:
     """In a project that measures nothing the plugin adds nothing and imports no torch."""
     pytester.makepyfile(
