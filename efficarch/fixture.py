@@ -9,6 +9,7 @@ from efficarch.bench import Result, measure
 from efficarch.collection import Line
 from efficarch.contests import Contest, Encoders, scan_contest
 from efficarch.errors import EfficarchError, MissingWeightsError
+from efficarch.models.vit import torch_dtype
 from efficarch.reducers.base import Reducer
 from efficarch.scan import ScanInputs
 from efficarch.scan.backends import Backend
@@ -86,7 +87,7 @@ class Bench:
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of inputs."""
-        return getattr(torch, self._encoders.settings.dtype)  # type: ignore[no-any-return]
+        return torch_dtype(self._encoders.settings.dtype)
 
     def _run(self, contest: Contest) -> Result:
         benchmark: Any = self._benchmark
