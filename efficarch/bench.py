@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from efficarch.contests import Arm, Contest, Settings
+from efficarch.contests.base import Arm, Contest, Settings
 from efficarch.gate import latency_breaches
 from efficarch.record import Estimate, Limits, Measurement
 from efficarch.stats import median_interval, paired_ratio

@@ -7,7 +7,9 @@ import torch
 
 from efficarch.bench import Result, measure
 from efficarch.collection import Line
-from efficarch.contests import Contest, Encoders, scan_contest
+from efficarch.contests.base import Contest
+from efficarch.contests.encoders import Encoders
+from efficarch.contests.scans import scan_contest
 from efficarch.errors import EfficarchError, MissingWeightsError
 from efficarch.models.vit import torch_dtype
 from efficarch.reducers.base import Reducer

@@ -19,7 +19,7 @@ from efficarch.store import plain
 from efficarch.timing import clock_for, overhead_ms
 
 if TYPE_CHECKING:
-    from efficarch.contests import Encoders
+    from efficarch.contests.encoders import Encoders
     from efficarch.fixture import Bench
     from efficarch.timing import Clock
 
@@ -227,7 +227,8 @@ def _efficarch_encoders(request: pytest.FixtureRequest) -> "Encoders":
     """The session's models and settings."""
     import torch
 
-    from efficarch.contests import Encoders, Settings
+    from efficarch.contests.base import Settings
+    from efficarch.contests.encoders import Encoders
 
     config = request.config
     device = device_of(config)

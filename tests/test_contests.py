@@ -13,9 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from efficarch import contests
 from efficarch.bench import Result, Rounds, measure
-from efficarch.contests import Arm, Contest, Costs, Encoders, Settings, scan_contest
+from efficarch.contests import encoders as encoder_contests
+from efficarch.contests.base import Arm, Contest, Costs, Settings
+from efficarch.contests.encoders import Encoders
+from efficarch.contests.scans import scan_contest
 from efficarch.errors import EfficarchError
 from efficarch.gate import cossim_breach
 from efficarch.models.base import WeightsRequest
@@ -210,7 +212,9 @@ class Counted:
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     """Put a counting encoder into the table of models."""
     fake = Counted()
-    monkeypatch.setattr(contests, "model_row", lambda _name: SimpleNamespace(load=fake.load))
+    monkeypatch.setattr(
+        encoder_contests, "model_row", lambda _name: SimpleNamespace(load=fake.load)
+    )
     return fake
 
 

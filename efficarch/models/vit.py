@@ -1,6 +1,6 @@
-"""One view of the transformer blocks of CLIP and DINOv2, whatever transformers calls their parts.
+"""One view of the transformer blocks of CLIP, SigLIP, DINOv2 and ViT, whatever their parts' names.
 
-# B batch, N tokens (CLS first), C channels, H heads, D channels per head
+# B batch, N tokens (CLS first where there is one), C channels, H heads, D channels per head
 """
 
 from collections.abc import Callable, Iterator
@@ -29,6 +29,8 @@ class Block:
     mlp: nn.Module
     scale2: nn.Module
     heads: int
+    prefix: int
+    """Tokens before the patches: 1 with CLS, 0 without."""
 
     def attend(
         self, x: Tensor, bias: Tensor | None = None, *, queries: int | None = None
@@ -63,7 +65,7 @@ class Block:
         return split.transpose(1, 2)  # [B, H, N, D]
 
 
-def _clip_block(layer: nn.Module, heads: int) -> Block:
+def _clip_block(layer: nn.Module, heads: int, *, prefix: int = 1) -> Block:
     attention = layer.get_submodule("self_attn")
     return Block(
         module=layer,
@@ -77,6 +79,30 @@ def _clip_block(layer: nn.Module, heads: int) -> Block:
         mlp=layer.get_submodule("mlp"),
         scale2=nn.Identity(),
         heads=heads,
+        prefix=prefix,
+    )
+
+
+def _siglip_block(layer: nn.Module, heads: int) -> Block:
+    # the same parts as CLIP's, but the image embedding is pooled from the patches
+    return _clip_block(layer, heads, prefix=0)
+
+
+def _vit_block(layer: nn.Module, heads: int) -> Block:
+    attention = layer.get_submodule("attention")
+    return Block(
+        module=layer,
+        norm1=layer.get_submodule("layernorm_before"),
+        query=attention.get_submodule("q_proj"),
+        key=attention.get_submodule("k_proj"),
+        value=attention.get_submodule("v_proj"),
+        output=attention.get_submodule("o_proj"),
+        scale1=nn.Identity(),
+        norm2=layer.get_submodule("layernorm_after"),
+        mlp=layer.get_submodule("mlp"),
+        scale2=nn.Identity(),
+        heads=heads,
+        prefix=1,
     )
 
 
@@ -102,12 +128,15 @@ def _dinov2_block(layer: nn.Module, heads: int) -> Block:
         mlp=layer.get_submodule("mlp"),
         scale2=layer.get_submodule("layer_scale2"),
         heads=heads,
+        prefix=1,
     )
 
 
 _BLOCKS: dict[str, Callable[[nn.Module, int], Block]] = {
     "CLIPEncoderLayer": _clip_block,
     "Dinov2Layer": _dinov2_block,
+    "SiglipEncoderLayer": _siglip_block,
+    "ViTLayer": _vit_block,
 }
 
 
@@ -133,7 +162,7 @@ def blocks_of(model: nn.Module) -> list[Block]:
 
 @contextmanager
 def recorded_tokens(model: nn.Module) -> Iterator[list[int]]:
-    """Within the context, append to the yielded list the tokens entering each block, with CLS."""
+    """Within the context, append to the yielded list the tokens entering each block."""
     tokens: list[int] = []
 
     def record(_module: nn.Module, args: tuple[Tensor, ...]) -> None:

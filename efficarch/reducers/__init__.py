@@ -4,10 +4,10 @@ Suites, tests, the README table and the report read this table. Importing it imp
 loads its file when asked.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from efficarch.errors import UnknownNameError
 
@@ -18,16 +18,35 @@ ENCODERS = ("clip-vit-b16", "dinov2-small")
 
 
 @dataclass(frozen=True)
-class Method:
-    """One row: a method, or several joined with ``|``; calling it builds the reducer.
+class Part:
+    """One reducer of a method.
 
-    ``targets`` are ``module:class`` pairs inside this package. Where ``takes_keep`` is false the
-    method has no keep ratio and is called with ``None``.
+    ``target`` is a ``module:class`` pair inside this package; a part that does not take a keep
+    ratio is built without one. ``options`` are fixed hyper-parameters.
     """
 
+    target: str
+    takes_keep: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def kind(self) -> "Callable[..., Reducer]":
+        """Import the reducer's class."""
+        module, name = self.target.split(":")
+        found: Callable[..., Reducer] = getattr(import_module(f"efficarch.reducers.{module}"), name)
+        return found
+
+    def build(self, keep: float | None) -> "Reducer":
+        """Build the reducer."""
+        arguments = (keep,) if self.takes_keep else ()
+        return self.kind()(*arguments, **self.options)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row: a method, or several joined with ``|``; calling it builds the reducer."""
+
     name: str
-    targets: tuple[str, ...]
-    takes_keep: tuple[bool, ...]
+    parts: tuple[Part, ...]
     paper: str
     where: str
     cost: str
@@ -35,22 +54,22 @@ class Method:
     models: tuple[str, ...] = ENCODERS
     control: bool = False
 
+    @property
+    def takes_keep(self) -> bool:
+        """Whether any part has a keep ratio."""
+        return any(part.takes_keep for part in self.parts)
+
     def __call__(self, keep: float | None = None) -> "Reducer":
         """Build the reducer for a keep ratio in (0, 1]; ``None`` for a method without one."""
-        built = [
-            _class(target)(keep) if takes_keep else _class(target)()
-            for target, takes_keep in zip(self.targets, self.takes_keep, strict=True)
-        ]
-        reducer = built[0]
-        for other in built[1:]:
-            reducer = reducer | other
-        return reducer
+        first, *others = (part.build(keep) for part in self.parts)
+        for other in others:
+            first = first | other
+        return first
 
     def __or__(self, other: "Method") -> "Method":
         return Method(
             name=f"{self.name}+{other.name}",
-            targets=self.targets + other.targets,
-            takes_keep=self.takes_keep + other.takes_keep,
+            parts=self.parts + other.parts,
             paper=f"{self.paper}; {other.paper}",
             where=f"{self.where}; {other.where}",
             cost=f"{self.cost}; {other.cost}",
@@ -62,17 +81,10 @@ class Method:
         return self.name
 
 
-def _class(target: str) -> "Callable[..., Reducer]":
-    module, name = target.split(":")
-    built: Callable[..., Reducer] = getattr(import_module(f"efficarch.reducers.{module}"), name)
-    return built
-
-
 _ROWS = (
     Method(
         name="none",
-        targets=("base:Dense",),
-        takes_keep=(False,),
+        parts=(Part("base:Dense", takes_keep=False),),
         paper="control: the dense model against itself",
         where="nowhere",
         cost="nothing",
@@ -81,8 +93,7 @@ _ROWS = (
     ),
     Method(
         name="random",
-        targets=("random:RandomPrune",),
-        takes_keep=(True,),
+        parts=(Part("random:RandomPrune"),),
         paper="control: a seeded random subset",
         where="output of block 1",
         cost="one gather",
@@ -91,8 +102,7 @@ _ROWS = (
     ),
     Method(
         name="norm",
-        targets=("norm:NormPrune",),
-        takes_keep=(True,),
+        parts=(Part("norm:NormPrune"),),
         paper="the original rule: L2 norms of keys and queries",
         where="keys and queries of block 1, output of block 1",
         cost="two norms, one top-k, one gather",
@@ -100,8 +110,7 @@ _ROWS = (
     ),
     Method(
         name="tome",
-        targets=("tome:ToMe",),
-        takes_keep=(True,),
+        parts=(Part("tome:ToMe"),),
         paper="Token Merging, arXiv 2210.09461",
         where="between attention and MLP of every block",
         cost="one half-by-half similarity matrix, one sort and one scatter per block",
@@ -109,8 +118,7 @@ _ROWS = (
     ),
     Method(
         name="exact-tail",
-        targets=("exact_tail:ExactTail",),
-        takes_keep=(False,),
+        parts=(Part("exact_tail:ExactTail", takes_keep=False),),
         paper="exact: the last block computes CLS only",
         where="last block",
         cost="nothing",
@@ -153,7 +161,7 @@ class MethodTable:
         A method without a keep ratio gives one pair with ``None``.
         """
         rows = [row for row in self if model in row.models]
-        return [(row, keep) for row in rows for keep in (keeps if any(row.takes_keep) else [None])]
+        return [(row, keep) for row in rows for keep in (keeps if row.takes_keep else [None])]
 
 
 REDUCERS = MethodTable(_ROWS)

@@ -3,15 +3,16 @@
 A method is a frozen dataclass whose fields are its hyper-parameters. ``with method.attach(model):``
 reduces tokens inside the context and leaves no trace on the model after it.
 
-# B batch, N tokens (CLS first), P patches (N - 1), K kept patches, C channels
+# B batch, N tokens, S prefix tokens (CLS, or none), P patches (N - S), K kept patches, C channels
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,20 @@ from efficarch.errors import EfficarchError
 Forward = Callable[..., Tensor]
 
 
+SITES = ("input", "tower", "patches", "tail", "llm")
+"""Where a method works, in the order a forward pass meets them: the pixels; inside a language
+model's vision tower; the patches (inside an encoder, or between a tower and its language model);
+the last block of an encoder; inside the language model."""
+
+
 class Reducer(ABC):
     """A training-free token-reduction method."""
 
-    last: ClassVar[bool] = False
-    """Whether nothing may follow the method in a composition."""
+    site: ClassVar[str | None] = "patches"
+    """One of ``SITES``; ``None`` for a method that reduces nothing."""
+
+    choices: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """Values of each hyper-parameter, ``keep`` aside, that a search over schedules may try."""
 
     @abstractmethod
     def attach(self, model: nn.Module) -> AbstractContextManager[None]:
@@ -46,16 +56,23 @@ def parts(reducer: Reducer) -> tuple[Reducer, ...]:
 
 @dataclass(frozen=True)
 class Composite(Reducer):
-    """Several methods applied together, in order: ``tome | exact_tail``."""
+    """Several methods applied together, at one site each: ``tome | exact_tail``.
+
+    Raises:
+        EfficarchError: two methods work at one site, or not in the order of ``SITES``.
+    """
 
     methods: tuple[Reducer, ...]
+    site: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:
-        for method in self.methods[:-1]:
-            if method.last:
+        placed = [(method, method.site) for method in self.methods if method.site is not None]
+        for (former, before), (latter, after) in pairwise(placed):
+            if SITES.index(before) >= SITES.index(after):
                 raise EfficarchError(
-                    f"{type(method).__name__} must come last in a composition; "
-                    "it rewrites the last block"
+                    f"{type(former).__name__} ({before}) cannot be followed by "
+                    f"{type(latter).__name__} ({after}); join methods of different sites, in the "
+                    f"order {', '.join(SITES)}"
                 )
 
     @contextmanager
@@ -70,6 +87,8 @@ class Composite(Reducer):
 @dataclass(frozen=True)
 class Dense(Reducer):
     """No reduction: the control every ratio is taken against."""
+
+    site: ClassVar[str | None] = None
 
     @contextmanager
     def attach(self, model: nn.Module) -> Iterator[None]:
@@ -98,9 +117,11 @@ def top_patches(score: Tensor, count: int) -> Tensor:  # [B, P] -> [B, K]
     return score.topk(count, dim=-1).indices.sort(dim=-1).values
 
 
-def gather_patches(x: Tensor, index: Tensor) -> Tensor:  # [B, N, C], [B, K] -> [B, 1 + K, C]
-    """Keep CLS and the patches of ``index`` (counted without CLS)."""
-    return torch.cat([x[:, :1], take_rows(x[:, 1:], index[..., None])], dim=1)
+def gather_patches(
+    x: Tensor, index: Tensor, prefix: int = 1
+) -> Tensor:  # [B, S + P, C], [B, K] -> [B, S + K, C]
+    """Keep the first ``prefix`` tokens and the patches of ``index`` (counted without them)."""
+    return torch.cat([x[:, :prefix], take_rows(x[:, prefix:], index[..., None])], dim=1)
 
 
 def take_rows(x: Tensor, index: Tensor) -> Tensor:  # [B, P, C], [B, K, 1] -> [B, K, C]

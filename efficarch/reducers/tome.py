@@ -3,7 +3,8 @@
 In every block, between attention and MLP, the tokens are split alternately into sets A and B; each
 token of A proposes its most similar token of B, by the cosine of head-averaged keys; the r
 strongest proposals are carried out by size-weighted averaging. Attention is proportional: log(size)
-is added to the logits of merged keys. CLS stands in A and never proposes. Written from the
+is added to the logits of merged keys. CLS, where there is one,
+stands in A and never proposes. Written from the
 formulas.
 
 Deviation: ``keep`` names the patches left at the end instead of r per block, so that the same word
@@ -114,13 +115,15 @@ class _MergingForward:
 
     def __call__(self, x: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         if self.index == 0:
-            patches = x.shape[1] - 1
+            patches = x.shape[1] - self.block.prefix
             total = patches - kept_patches(self.method.keep, patches)
             self.state.merges = merge_schedule(total, patches, self.depth, self.method.schedule)
         x = self.block.attend(x, attention_mask)
         r = self.state.merges[self.index]
         if r and self.state.keys is not None:
-            x, self.state.size = merge(x, self._metric(self.state.keys), self.state.size, r)
+            x, self.state.size = merge(
+                x, self._metric(self.state.keys), self.state.size, r, prefix=self.block.prefix
+            )
         self.state.keys = None
         return self.block.feed_forward(x)
 
@@ -159,16 +162,17 @@ def merge_schedule(total: int, patches: int, depth: int, kind: str) -> list[int]
 
 
 def merge(
-    x: Tensor, metric: Tensor, size: Tensor | None, r: int
+    x: Tensor, metric: Tensor, size: Tensor | None, r: int, *, prefix: int = 1
 ) -> tuple[Tensor, Tensor]:  # [B, N, C], [B, N, D], [B, N, 1] -> [B, N - r, C], [B, N - r, 1]
     """Carry out the r strongest proposals of set A to set B by size-weighted averaging.
 
-    CLS stays first; the unmerged rest of A follows in its order, then B. Returns the tokens and
-    their sizes. Ties keep what ``torch.argsort`` (stable) puts first.
+    Tokens before the patches (``prefix``, at most 1) stay first; the unmerged rest of A follows in
+    its order, then B. Returns the tokens and their sizes. Ties keep what ``torch.argsort`` (stable)
+    puts first.
     """
     if size is None:
         size = torch.ones_like(x[..., :1])
-    stay, go, target = match(metric, r)
+    stay, go, target = match(metric, r, prefix)
     set_a, set_b = x[:, ::2], x[:, 1::2]  # [B, A, C], [B, M, C]
     size_a, size_b = size[:, ::2], size[:, 1::2]
     weight = take_rows(size_a, go)  # [B, R, 1]
@@ -181,12 +185,12 @@ def merge(
     return tokens, torch.cat([kept_size, merged_size], dim=1)
 
 
-def match(metric: Tensor, r: int) -> tuple[Tensor, Tensor, Tensor]:
+def match(metric: Tensor, r: int, prefix: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     """Choose the r merges: indices [B, *, 1] of A that stay, of A that go, and of B they go to."""
     unit = functional.normalize(metric.float(), dim=-1)
     similarity = unit[:, ::2] @ unit[:, 1::2].transpose(1, 2)  # [B, A, M]
     best, partner = similarity.max(dim=-1)  # [B, A]
-    best[:, 0] = -torch.inf  # CLS never proposes
+    best[:, :prefix] = -torch.inf  # CLS never proposes
     order = best.argsort(dim=-1, descending=True, stable=True)  # [B, A]
     go = order[:, :r, None]
     stay = order[:, r:].sort(dim=-1).values[..., None]

@@ -84,7 +84,8 @@ def test_blocks_come_in_order(family: str) -> None:
 def test_an_unknown_model_is_refused() -> None:
     """The error names the model's class and the blocks that would do."""
     with pytest.raises(
-        EfficarchError, match=r"Linear has no block .*; known blocks: CLIPEncoderLayer, Dinov2Layer"
+        EfficarchError,
+        match=r"Linear has no block .*; known blocks: CLIPEncoderLayer, Dinov2Layer, Siglip",
     ):
         blocks_of(nn.Linear(2, 2))
 

@@ -13,8 +13,8 @@ from tests.models.samples import embedder, entering
 
 METHODS = (*(row.name for row in REDUCERS), "tome+exact-tail")
 REDUCING = tuple(name for name in METHODS if name != "none")
-WITH_KEEP = tuple(name for name in METHODS if any(REDUCERS[name].takes_keep))
-ONLY_KEEP = tuple(name for name in METHODS if all(REDUCERS[name].takes_keep))
+WITH_KEEP = tuple(name for name in METHODS if REDUCERS[name].takes_keep)
+ONLY_KEEP = tuple(name for name in METHODS if all(part.takes_keep for part in REDUCERS[name].parts))
 PRUNING = ("random", "norm")
 
 

@@ -229,7 +229,10 @@ def test_an_impossible_keep_is_refused(name: str, keep: float) -> None:
 def test_an_unsupported_model_is_refused(name: str) -> None:
     """The error names the blocks that would do."""
     with (
-        pytest.raises(EfficarchError, match="known blocks: CLIPEncoderLayer, Dinov2Layer"),
+        pytest.raises(
+            EfficarchError,
+            match="known blocks: CLIPEncoderLayer, Dinov2Layer, SiglipEncoderLayer, ViTLayer",
+        ),
         build(name).attach(nn.Linear(2, 2)),
     ):
         pass

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from efficarch.errors import EfficarchError
 from efficarch.models.base import Subject
-from efficarch.reducers.norm import NormPrune, patch_norms
+from efficarch.reducers.norm import NormPrune, row_norms
 from efficarch.reducers.random import RandomPrune, random_subset
 from tests.models.samples import noise, tiny
 from tests.reducers.samples import kept_indices
@@ -85,14 +85,14 @@ def test_an_unknown_setting_is_refused(setting: str, value: str) -> None:
         NormPrune(0.5, **settings)
 
 
-def test_norms_leave_cls_out() -> None:
-    """One float32 norm per patch; the first row has none."""
-    x = torch.tensor([[[100.0, 0.0], [3.0, 4.0], [0.0, 0.0]]], dtype=torch.bfloat16)
+def test_norms_are_of_rows() -> None:
+    """Every row has the length of its vector, in float32 whatever came in."""
+    x = torch.tensor([[[3.0, 4.0], [0.0, 0.0]]], dtype=torch.bfloat16)
 
-    norms = patch_norms(x)
+    norms = row_norms(x)
 
-    assert norms.tolist() == [[5.0, 0.0]]
     assert norms.dtype == torch.float32
+    assert norms.tolist() == [[5.0, 0.0]]
 
 
 def test_random_keeps_the_same_of_every_image(encoder: Subject) -> None:

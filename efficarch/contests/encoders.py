@@ -1,7 +1,5 @@
-"""Contests: what is measured, against which reference, with the figures no clock is needed for."""
+"""Encoders under a token-reduction method, against themselves dense."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -9,63 +7,14 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from efficarch.contests.base import Arm, Contest, Costs, Settings
 from efficarch.errors import EfficarchError
 from efficarch.models import model_row
 from efficarch.models.base import Subject, WeightsRequest
 from efficarch.models.vit import recorded_tokens, torch_dtype
 from efficarch.probe import count_flops, peak_bytes
 from efficarch.quality import cosine_rows, summarise
-from efficarch.record import CosSim, Weights
 from efficarch.reducers.base import Reducer
-from efficarch.scan import ScanInputs
-from efficarch.scan.attention import causal_attention, synthetic_qkv
-from efficarch.scan.backends import Backend
-from efficarch.scan.flops import attention_flops, scan_flops
-from efficarch.scan.naive import scan as oracle
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a whole session measures."""
-
-    device: str
-    dtype: str
-    weights: Weights
-    locations: dict[str, str | None]
-    """Hub id or folder per model name, where the user named one."""
-    rounds: int
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One side of a contest: a call, and the context it runs in (entered outside the timing)."""
-
-    call: Callable[[], object]
-    context: Callable[[], AbstractContextManager[None]] = nullcontext
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What one call costs besides time."""
-
-    tokens: tuple[int, ...]
-    flops: int
-    peak_bytes: int
-
-
-@dataclass(frozen=True)
-class Contest:
-    """A subject against its reference; only the latencies are still open."""
-
-    subject: Arm
-    reference: Arm
-    costs: Costs
-    reference_costs: Costs
-    cossim: CosSim
-    items: int
-    weights: Weights
-    source: str
 
 
 @dataclass
@@ -142,45 +91,3 @@ def _encoder_costs(subject: Subject, arm: Arm, device: str) -> Costs:
         with recorded_tokens(subject.model) as tokens:
             flops = count_flops(arm.call)
         return Costs(tuple(tokens), flops, peak_bytes(arm.call, device))
-
-
-def scan_contest(backend: Backend, inputs: ScanInputs, *, heads: int, seed: int) -> Contest:
-    """Set a selective-scan backend against causal attention of the same width and length.
-
-    CosSim is that of the output at each position with the float64 oracle's. FLOPs are counted by
-    formula, since a scan consists of what torch's counter leaves out.
-    """
-    u = inputs.u
-    batch, channels, length = u.shape
-    head_dim = channels // heads
-    qkv = synthetic_qkv(
-        batch=batch,
-        heads=heads,
-        head_dim=head_dim,
-        length=length,
-        seed=seed,
-        device=u.device,
-        dtype=u.dtype,
-    )
-    subject = Arm(call=lambda: backend.run(inputs))
-    reference = Arm(call=lambda: causal_attention(*qkv))
-    exact, output = oracle(inputs.double()), backend.run(inputs)
-    if not isinstance(exact, Tensor) or not isinstance(output, Tensor):
-        raise TypeError("a scan without return_last_state returns one tensor")
-    positions = (batch * length, channels)
-    similarity = cosine_rows(
-        output.transpose(1, 2).reshape(positions), exact.transpose(1, 2).reshape(positions)
-    )
-    kind = u.device.type
-    flops = scan_flops(batch=batch, channels=channels, state=inputs.state, length=length)
-    attention = attention_flops(batch=batch, heads=heads, head_dim=head_dim, length=length)
-    return Contest(
-        subject=subject,
-        reference=reference,
-        costs=Costs((length,), flops, peak_bytes(subject.call, kind)),
-        reference_costs=Costs((length,), attention, peak_bytes(reference.call, kind)),
-        cossim=summarise(similarity),
-        items=batch * length,
-        weights=Weights.NONE,
-        source=f"synthetic inputs, {channels} channels, state {inputs.state}, {heads} heads",
-    )

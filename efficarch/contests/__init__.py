@@ -1,0 +1,1 @@
+"""Subject against reference, with all figures that need no clock; one file per kind of subject."""

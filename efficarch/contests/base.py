@@ -1,0 +1,51 @@
+"""Contests: what is measured, against which reference, with the figures no clock is needed for."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from efficarch.record import CosSim, Weights
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a whole session measures."""
+
+    device: str
+    dtype: str
+    weights: Weights
+    locations: dict[str, str | None]
+    """Hub id or folder per model name, where the user named one."""
+    rounds: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a contest: a call, and the context it runs in (entered outside the timing)."""
+
+    call: Callable[[], object]
+    context: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What one call costs besides time."""
+
+    tokens: tuple[int, ...]
+    flops: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A subject against its reference; only the latencies are still open."""
+
+    subject: Arm
+    reference: Arm
+    costs: Costs
+    reference_costs: Costs
+    cossim: CosSim
+    items: int
+    weights: Weights
+    source: str
