@@ -123,6 +123,8 @@ def measure(
         ratio=paired_ratio(subject, reference),
         throughput_per_s=1e3 * contest.items / latency.value,
         cossim=contest.cossim,
+        cossim_items=contest.cossim_items,
+        quality=contest.quality,
         tokens=contest.costs.tokens,
         reference_tokens=contest.reference_costs.tokens[0],
         items=contest.items,

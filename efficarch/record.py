@@ -4,12 +4,14 @@ Everything is frozen and knows nothing of files, torch or pytest. ``SCHEMA`` is 
 JSON these records are stored as:
 
 1: first version (cells, measurements with raw rounds, limits, machine).
+2: a measurement also has ``cossim_items`` and ``quality``. A file of version 1 reads as if no image
+   and no companion had been recorded.
 """
 
 from dataclasses import dataclass
 from enum import Enum
 
-SCHEMA = 1
+SCHEMA = 2
 
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda")
@@ -73,6 +75,33 @@ class CosSim:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """Companions of CosSim, shown beside it and never gated; ``None`` where not measured.
+
+    Of encoders: ``centred`` is the mean CosSim after the reference embeddings' mean was taken off
+    both sides; ``unrelated`` the mean CosSim of dense embeddings of different images, the floor a
+    useless method would reach; ``retrieval`` the share of images whose reduced embedding finds its
+    own dense one first (R@1); ``agreement`` and ``divergence_nats`` compare zero-shot predictions
+    with the dense model's (share of equal top-1, mean KL(dense || reduced)); ``accuracy_kept`` is
+    zero-shot accuracy on labelled images over the dense model's.
+
+    Of language models: ``next_token_agreement`` (share of prompts with the same first token),
+    ``next_token_nats`` and ``answer_nats``: KL(dense || reduced) of the next token after the
+    prompt, and its mean along the dense model's greedy answer.
+    """
+
+    centred: float | None = None
+    unrelated: float | None = None
+    retrieval: float | None = None
+    agreement: float | None = None
+    divergence_nats: float | None = None
+    accuracy_kept: float | None = None
+    next_token_agreement: float | None = None
+    next_token_nats: float | None = None
+    answer_nats: float | None = None
+
+
+@dataclass(frozen=True)
 class Measurement:
     """Everything measured of one cell; ``rounds_ms[i]`` and ``reference_rounds_ms[i]`` are a pair.
 
@@ -88,6 +117,9 @@ class Measurement:
     ratio: Estimate
     throughput_per_s: float
     cossim: CosSim
+    cossim_items: tuple[float, ...]
+    """One per image or prompt, in their order; empty for a scan, whose positions are too many."""
+    quality: Quality
     tokens: tuple[int, ...]
     reference_tokens: int
     items: int

@@ -19,9 +19,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from efficarch.errors import EfficarchError, RunFileError
-from efficarch.record import SCHEMA, Cell, CellRun, Limits, Machine, Measurement, Run, Status
+from efficarch.record import (
+    SCHEMA,
+    Cell,
+    CellRun,
+    Limits,
+    Machine,
+    Measurement,
+    Quality,
+    Run,
+    Status,
+)
 
 T = TypeVar("T")
+
+READABLE = (1, SCHEMA)
 
 _TOO_DEEP = "nested too deeply to be a run file"
 
@@ -98,16 +110,16 @@ def parse_run(data: Any) -> Run:
     section = data.get("efficarch")
     if not isinstance(section, dict):
         raise RunFileError("a pytest-benchmark file of another tool: it has no efficarch section")
-    if type(section.get("schema")) is not int or section["schema"] != SCHEMA:
+    if type(section.get("schema")) is not int or section["schema"] not in READABLE:
         raise RunFileError(
-            f"schema version {section.get('schema')!r}, this efficarch reads version {SCHEMA}; "
-            "report it with the efficarch that measured it"
+            f"schema version {section.get('schema')!r}, this efficarch reads versions "
+            f"{' and '.join(map(str, READABLE))}; report it with the efficarch that measured it"
         )
     machine = data.get("machine_info", {})
     commit = data.get("commit_info")
     # outside a repository pytest-benchmark knows of no commit
     commit = {} if commit is None else _mapping(commit, "commit_info")
-    measured = _measurements(data["benchmarks"])
+    measured = _measurements(data["benchmarks"], section["schema"])
     run = Run(
         machine=_decode(Machine, _mapping(machine, "machine_info").get("efficarch"), "machine"),
         created=_decode(str, data.get("datetime"), "datetime"),
@@ -121,7 +133,7 @@ def parse_run(data: Any) -> Run:
     return run
 
 
-def _measurements(benchmarks: list[Any]) -> dict[str, Measurement]:
+def _measurements(benchmarks: list[Any], schema: int) -> dict[str, Measurement]:
     measured: dict[str, Measurement] = {}
     for index, bench in enumerate(benchmarks):
         extra = _mapping(_mapping(bench, f"benchmarks[{index}]").get("extra_info"), "extra_info")
@@ -131,7 +143,10 @@ def _measurements(benchmarks: list[Any]) -> dict[str, Measurement]:
         cell_id = _decode(str, entry.get("cell"), f"benchmarks[{index}].cell")
         if cell_id in measured:
             raise RunFileError(f"cell {cell_id!r} is measured twice; every cell id must be unique")
-        measured[cell_id] = _decode(Measurement, entry.get("measurement"), cell_id)
+        measurement = _mapping(entry.get("measurement"), cell_id)
+        if schema == 1:
+            measurement = {**measurement, "cossim_items": [], "quality": plain(Quality())}
+        measured[cell_id] = _decode(Measurement, measurement, cell_id)
         _check_measurement(cell_id, measured[cell_id])
     return measured
 

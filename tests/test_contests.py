@@ -21,7 +21,7 @@ from efficarch.contests.scans import scan_contest
 from efficarch.errors import EfficarchError
 from efficarch.gate import cossim_breach
 from efficarch.models.base import WeightsRequest
-from efficarch.record import CosSim, Limits, Measurement, Weights
+from efficarch.record import CosSim, Limits, Measurement, Quality, Weights
 from efficarch.reducers import REDUCERS
 from efficarch.reducers.base import Reducer
 from efficarch.scan import ScanInputs, backend, synthetic_inputs
@@ -58,6 +58,8 @@ class Stage:
             costs=Costs((17, 9), 50, 5),
             reference_costs=Costs((17, 17), 100, 10),
             cossim=CosSim(0.9, 0.8, 0.7, 32),
+            cossim_items=(0.9,),
+            quality=Quality(),
             items=8,
             weights=Weights.PRETRAINED,
             source="a sample",

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from efficarch.record import CosSim, Weights
+from efficarch.record import CosSim, Quality, Weights
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Contest:
     costs: Costs
     reference_costs: Costs
     cossim: CosSim
+    cossim_items: tuple[float, ...]
+    quality: Quality
     items: int
     weights: Weights
     source: str

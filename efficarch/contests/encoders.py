@@ -14,6 +14,7 @@ from efficarch.models.base import Subject, WeightsRequest
 from efficarch.models.vit import recorded_tokens, torch_dtype
 from efficarch.probe import count_flops, peak_bytes
 from efficarch.quality import cosine_rows, summarise
+from efficarch.record import Quality
 from efficarch.reducers.base import Reducer
 
 
@@ -66,6 +67,8 @@ class Encoders:
             costs=_encoder_costs(subject, reduced, self.settings.device),
             reference_costs=dense_costs,
             cossim=summarise(similarity),
+            cossim_items=tuple(similarity.tolist()),
+            quality=Quality(),
             items=batch,
             weights=subject.weights,
             source=f"{subject.source}; {len(images)} images of {pixels.shape[-1]} px, {digest}",

@@ -5,7 +5,7 @@ from torch import Tensor
 from efficarch.contests.base import Arm, Contest, Costs
 from efficarch.probe import peak_bytes
 from efficarch.quality import cosine_rows, summarise
-from efficarch.record import Weights
+from efficarch.record import Quality, Weights
 from efficarch.scan import ScanInputs
 from efficarch.scan.attention import causal_attention, synthetic_qkv
 from efficarch.scan.backends import Backend
@@ -49,6 +49,8 @@ def scan_contest(backend: Backend, inputs: ScanInputs, *, heads: int, seed: int)
         costs=Costs((length,), flops, peak_bytes(subject.call, kind)),
         reference_costs=Costs((length,), attention, peak_bytes(reference.call, kind)),
         cossim=summarise(similarity),
+        cossim_items=(),
+        quality=Quality(),
         items=batch * length,
         weights=Weights.NONE,
         source=f"synthetic inputs, {channels} channels, state {inputs.state}, {heads} heads",
