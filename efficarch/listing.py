@@ -14,7 +14,10 @@ def markdown_tables() -> str:
         (f"`{row.name}`", row.paper, row.where, row.cost, row.keeps, ", ".join(row.models))
         for row in REDUCERS
     ]
-    models = [(f"`{row.name}`", row.summary, f"`{row.option}`") for row in MODELS.values()]
+    models = [
+        (f"`{row.name}`", row.summary, f"`{row.option}`" if row.option else "always seeded random")
+        for row in MODELS.values()
+    ]
     backends = [(f"`{row.name}`", row.summary, row.source) for row in BACKENDS.values()]
     return "\n\n".join(
         (

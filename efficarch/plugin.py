@@ -12,6 +12,7 @@ import pytest
 
 from efficarch.collection import Line, Session, cuda_required, device_of, register
 from efficarch.errors import EfficarchError
+from efficarch.models import MODELS
 from efficarch.probe import cuda_available, device_name, machine
 from efficarch.record import DTYPES, SCHEMA, Status, Weights
 from efficarch.stats import MIN_ROUNDS
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from efficarch.timing import Clock
 
 ROUNDS = {"cpu": 10, "cuda": 30}
-LOCATIONS = {"--clip-path": "clip-vit-b16", "--dinov2-path": "dinov2-small"}
+LOCATIONS = {row.option: row.name for row in MODELS.values() if row.option is not None}
 SEED = 0
 
 SESSION = pytest.StashKey[Session]()

@@ -393,8 +393,10 @@ def test_options_are_pinned() -> None:
         "--efficarch-dtype",
         "--efficarch-weights",
         "--efficarch-rounds",
-        "--clip-path",
         "--dinov2-path",
+        "--clip-path",
+        "--qwen-3b-path",
+        "--qwen-7b-path",
     ]
 
 

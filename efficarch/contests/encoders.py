@@ -33,6 +33,10 @@ class Encoders:
             location = settings.locations.get(model)
             request = WeightsRequest(settings.weights, location, settings.seed)
             loaded = model_row(model).load(request)
+            if not isinstance(loaded, Subject):
+                raise EfficarchError(
+                    f"{model} is no encoder: it answers prompts; measure it with bench.generate"
+                )
             loaded.model.to(device=settings.device, dtype=torch_dtype(settings.dtype))
             self._subjects[model] = loaded
         return self._subjects[model]

@@ -11,22 +11,26 @@ from typing import TYPE_CHECKING
 from efficarch.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    from efficarch.models.base import Subject, WeightsRequest
+    from efficarch.models.base import LanguageSubject, Subject, WeightsRequest
 
 
 @dataclass(frozen=True)
 class ModelRow:
-    """A model as suites name it; ``module`` holds its ``load``."""
+    """A model as suites name it; ``module`` holds its ``load``, or the one named after a colon."""
 
     name: str
     module: str
     summary: str
-    option: str
-    """The command-line option that names a hub id or folder."""
+    option: str | None
+    """The command-line option that names a hub id or folder; ``None`` for a model whose weights are
+    always seeded random ones."""
 
-    def load(self, request: "WeightsRequest") -> "Subject":
+    def load(self, request: "WeightsRequest") -> "Subject | LanguageSubject":
         """Load the model; see the ``load`` of its file."""
-        loader: Callable[[WeightsRequest], Subject] = import_module(self.module).load
+        module, _, name = self.module.partition(":")
+        loader: Callable[[WeightsRequest], Subject | LanguageSubject] = getattr(
+            import_module(module), name or "load"
+        )
         return loader(request)
 
 
@@ -44,6 +48,24 @@ MODELS = {
             "efficarch.models.clip",
             "CLIP ViT-B/16 image encoder, 86 M parameters, 197 tokens (arXiv 2103.00020)",
             "--clip-path",
+        ),
+        ModelRow(
+            "qwen2.5-vl-3b",
+            "efficarch.models.qwen2_5_vl:load_3b",
+            "Qwen2.5-VL-3B, whole model: image and prompt to text (arXiv 2502.13923)",
+            "--qwen-3b-path",
+        ),
+        ModelRow(
+            "qwen2.5-vl-7b",
+            "efficarch.models.qwen2_5_vl:load_7b",
+            "Qwen2.5-VL-7B, whole model: image and prompt to text (arXiv 2502.13923)",
+            "--qwen-7b-path",
+        ),
+        ModelRow(
+            "qwen2.5-vl-reduced",
+            "efficarch.models.qwen2_5_vl:load_reduced",
+            "Qwen2.5-VL at a quarter of the depth and a fraction of the width: timing only",
+            None,
         ),
     )
 }

@@ -37,6 +37,21 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class LanguageSubject:
+    """A loaded vision-language model in evaluation mode with its way in.
+
+    ``prepare`` turns an image and a prompt into the model's keyword arguments: ``input_ids``,
+    ``attention_mask`` and ``mm_token_type_ids`` [1, length], ``pixel_values`` [patches, values] and
+    ``image_grid_thw`` [1, 3].
+    """
+
+    model: nn.Module
+    prepare: Callable[[Image, str], dict[str, Tensor]]
+    weights: Weights
+    source: str
+
+
+@dataclass(frozen=True)
 class Normalization:
     """Input size and the per-channel statistics a family was trained with."""
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from efficarch.reducers.base import Reducer
 
 ENCODERS = ("clip-vit-b16", "dinov2-small")
+LANGUAGE_MODELS = ("qwen2.5-vl-3b", "qwen2.5-vl-7b", "qwen2.5-vl-reduced")
+EVERY_MODEL = (*ENCODERS, *LANGUAGE_MODELS)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Method:
-    """One row: a method, or several joined with ``|``; calling it builds the reducer."""
+    """One row: a method, or several joined with ``|``; calling it builds the reducer.
+
+    Where several of the joined ones take a keep ratio, each keeps the same fraction of what reaches
+    it, so that ``keep`` stays what it is for a single one: the fraction left at the end.
+    """
 
     name: str
     parts: tuple[Part, ...]
@@ -61,7 +67,9 @@ class Method:
 
     def __call__(self, keep: float | None = None) -> "Reducer":
         """Build the reducer for a keep ratio in (0, 1]; ``None`` for a method without one."""
-        first, *others = (part.build(keep) for part in self.parts)
+        sharing = sum(part.takes_keep for part in self.parts)
+        share = keep if keep is None or sharing < 2 else keep ** (1 / sharing)
+        first, *others = (part.build(share) for part in self.parts)
         for other in others:
             first = first | other
         return first
@@ -81,6 +89,9 @@ class Method:
         return self.name
 
 
+MERGER = "in a language model: merged features, keys and queries of the last tower block"
+VISUAL = "in a language model: text and keep * visual tokens"
+
 _ROWS = (
     Method(
         name="none",
@@ -89,24 +100,27 @@ _ROWS = (
         where="nowhere",
         cost="nothing",
         keeps="all tokens",
+        models=EVERY_MODEL,
         control=True,
     ),
     Method(
         name="random",
         parts=(Part("random:RandomPrune"),),
         paper="control: a seeded random subset",
-        where="output of block 1",
+        where=f"output of block 1; {MERGER}",
         cost="one gather",
-        keeps="CLS and keep * patches from block 2 on",
+        keeps=f"CLS and keep * patches from block 2 on; {VISUAL}",
+        models=EVERY_MODEL,
         control=True,
     ),
     Method(
         name="norm",
         parts=(Part("norm:NormPrune"),),
         paper="the original rule: L2 norms of keys and queries",
-        where="keys and queries of block 1, output of block 1",
+        where=f"keys and queries of block 1, output of block 1; {MERGER}",
         cost="two norms, one top-k, one gather",
-        keeps="CLS and the keep * patches of highest norm from block 2 on",
+        keeps=f"CLS and the keep * patches of highest norm from block 2 on; {VISUAL}",
+        models=EVERY_MODEL,
     ),
     Method(
         name="tome",
@@ -123,6 +137,43 @@ _ROWS = (
         where="last block",
         cost="nothing",
         keeps="all tokens up to the last block, then CLS",
+    ),
+    Method(
+        name="llm-random",
+        parts=(Part("llm_random:LanguageRandom"),),
+        paper="control: a seeded random subset, arXiv 2512.07580",
+        where="input of layer 2 of the language model",
+        cost="one gather",
+        keeps="text, and keep * visual tokens from layer 2 on",
+        models=LANGUAGE_MODELS,
+        control=True,
+    ),
+    Method(
+        name="fastv",
+        parts=(Part("fastv:FastV"),),
+        paper="FastV, arXiv 2403.06764",
+        where="last query of layer 1 of the language model, input of layer 2",
+        cost="one row of attention, one top-k, one gather",
+        keeps="text, and keep * visual tokens from layer 2 on",
+        models=LANGUAGE_MODELS,
+    ),
+    Method(
+        name="pyramid-drop",
+        parts=(Part("pyramid_drop:PyramidDrop"),),
+        paper="PyramidDrop, arXiv 2410.17247",
+        where="between the four quarters of the language model's layers",
+        cost="one row of attention, one top-k, one gather, three times",
+        keeps="text, and keep * visual tokens in the last quarter",
+        models=LANGUAGE_MODELS,
+    ),
+    Method(
+        name="tower-block",
+        parts=(Part("tower_block:TowerBlock"),),
+        paper="2x2 blocks dropped inside the tower; after QuietPrune, CVPR 2026, without training",
+        where="output of the vision tower's first full-attention block",
+        cost="one more attention map of that block, one top-k, one gather",
+        keeps="text, and keep * 2x2 blocks of patches from the next tower block on",
+        models=LANGUAGE_MODELS,
     ),
 )
 

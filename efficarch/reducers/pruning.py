@@ -1,7 +1,8 @@
 """Pruning: what all rules share that keep some patches and drop the rest.
 
 A rule says only which patches stay (`Pruner.reduce`); where, how often and how it is hooked stands
-here. In an encoder patches are dropped inside: after the blocks named in ``after``.
+here. In an encoder patches are dropped inside: after the blocks named in ``after``. In a
+vision-language model they are dropped once, between the vision tower and the language model.
 
 # B batch, S prefix tokens (CLS, or none), P patches, K kept patches, C channels, H heads
 """
@@ -17,8 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from efficarch.errors import EfficarchError
+from efficarch.models.vision_language import is_vision_language
 from efficarch.models.vit import Block, blocks_of
 from efficarch.reducers.base import Reducer, check_keep, kept_patches, replaced_forward, take_rows
+from efficarch.reducers.visual_tokens import MergedTokens, pruned_visual_tokens
 
 STAGES = ((0,), (1,), (2,), (3,), (5,), (1, 4), (0, 3, 6), (1, 4, 7), (3, 6, 9))
 """Blocks after which a search over schedules may prune: early, late, once or in stages."""
@@ -37,6 +40,8 @@ class Patches:
     keys: Tensor  # [B, S + P, C]
     heads: int
     prefix: int
+    taken: list[Tensor] = field(default_factory=list, repr=False)
+    """What `take` was asked for so far."""
 
     @property
     def patch_keys(self) -> Tensor:  # [B, P, C]
@@ -64,8 +69,23 @@ class Patches:
         return split.transpose(1, 2)
 
     def take(self, index: Tensor) -> Tensor:  # [B, K] -> [B, K, C]
-        """Return the states of some patches."""
+        """Return the states of some patches, and note that these are the ones that stay."""
+        self.taken.append(index)
         return take_rows(self.states, index[..., None])
+
+    def kept(self, count: int) -> Tensor:  # [B, count]
+        """Return which patches a rule took, ascending.
+
+        Raises:
+            EfficarchError: these are not ``count`` patches of each image.
+        """
+        index = torch.cat(self.taken, dim=1).sort(dim=1).values if self.taken else torch.empty(0, 0)
+        if index.shape[1] != count:
+            raise EfficarchError(
+                f"the rule kept {count} patches but took {index.shape[1]}; a rule must take every "
+                "patch that stays, and no other, through Patches.take"
+            )
+        return index
 
 
 @dataclass(frozen=True)
@@ -75,7 +95,8 @@ class Pruner(Reducer):
     Attributes:
         keep: fraction of the patches left at the end, in (0, 1].
         after: the blocks, counted from 0, whose queries and keys decide and after which patches are
-            dropped; with several, each stage keeps the same fraction of the one before.
+            dropped; with several, each stage keeps the same fraction of the one before. Without
+            meaning in a vision-language model.
     """
 
     keep: float
@@ -93,13 +114,20 @@ class Pruner(Reducer):
 
     @abstractmethod
     def reduce(self, patches: Patches, count: int) -> Tensor:  # -> [B, count, C]
-        """Return the states that stay: ``count`` for each image, in the order of the image."""
+        """Return the states that stay: ``count`` for each image, in the order of the image.
+
+        A rule gets them through `Patches.take`, and may change them afterwards.
+        """
 
     @contextmanager
     def attach(self, model: nn.Module) -> Iterator[None]:
         """Drop patches within the context; nothing is hooked at keep 1."""
         if self.keep == 1:
             yield
+            return
+        if is_vision_language(model):
+            with pruned_visual_tokens(model, self._choose):
+                yield
             return
         blocks = blocks_of(model)
         check_stages(self.after, len(blocks))
@@ -108,6 +136,12 @@ class Pruner(Reducer):
             for stage, index in enumerate(self.after):
                 stack.enter_context(self._attach_stage(blocks[index], stage, seen))
             yield
+
+    def _choose(self, tokens: MergedTokens) -> tuple[Tensor, Tensor]:
+        patches = Patches(tokens.states, tokens.queries, tokens.keys, tokens.heads, prefix=0)
+        count = kept_patches(self.keep, tokens.states.shape[1])
+        left = self.reduce(patches, count)
+        return patches.kept(count), left
 
     @contextmanager
     def _attach_stage(self, block: Block, stage: int, seen: "_Seen") -> Iterator[None]:

@@ -4,7 +4,7 @@ import pytest
 
 from efficarch.errors import UnknownNameError
 from efficarch.models import MODELS, model_row
-from efficarch.reducers import ENCODERS
+from efficarch.reducers import EVERY_MODEL
 
 
 def test_an_unknown_model_gets_a_hint() -> None:
@@ -19,4 +19,4 @@ def test_an_unknown_model_gets_a_hint() -> None:
 def test_every_row_is_found_by_its_name(name: str) -> None:
     """The key of a row is its name, and reducers know it."""
     assert model_row(name).name == name
-    assert name in ENCODERS
+    assert name in EVERY_MODEL
