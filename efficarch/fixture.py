@@ -9,6 +9,7 @@ from efficarch.bench import Result, measure
 from efficarch.collection import Line
 from efficarch.contests.base import Contest
 from efficarch.contests.encoders import Encoders
+from efficarch.contests.language import Languages, Stage
 from efficarch.contests.scans import scan_contest
 from efficarch.errors import EfficarchError, MissingWeightsError
 from efficarch.models.vit import torch_dtype
@@ -30,11 +31,17 @@ class Bench:
     """Measures the cell of one suite test, through pytest-benchmark."""
 
     def __init__(
-        self, line: Line, benchmark: "BenchmarkFixture", encoders: Encoders, clock: Clock
+        self,
+        line: Line,
+        benchmark: "BenchmarkFixture",
+        encoders: Encoders,
+        languages: Languages,
+        clock: Clock,
     ) -> None:
         self._line = line
         self._benchmark = benchmark
         self._encoders = encoders
+        self._languages = languages
         self._clock = clock
 
     def __call__(
@@ -46,23 +53,46 @@ class Bench:
         Without the model's weights on this machine the test is skipped; weights that were named
         and cannot be loaded are an error.
         """
-        if model != self._line.cell.model:
-            raise EfficarchError(
-                f"the test measures {model!r}, its cell is {self._line.cell.id!r}; "
-                "parametrize it over model"
-            )
-        self._load(model)
+        self._load(model, self._encoders)
         with torch.inference_mode():
             return self._run(
                 self._encoders.contest(model=model, reducer=reducer, images=inputs, batch=batch)
             )
 
-    def _load(self, model: str) -> None:
+    def generate(
+        self,
+        *,
+        model: str,
+        reducer: Reducer,
+        inputs: "list[tuple[Image, str]]",
+        px: int,
+        stage: Stage,
+    ) -> Result:
+        """Measure a reduced vision-language model against itself dense, on images with prompts.
+
+        ``stage`` is ``prefill`` (the time to the first token) or ``decode`` (one step after it).
+        Latency is that of the first image, scaled to ``px`` x ``px``, with its prompt; CosSim of
+        the final hidden state is over all. Without weights: as for an encoder.
+        """
+        self._load(model, self._languages)
+        with torch.inference_mode():
+            return self._run(
+                self._languages.contest(
+                    model=model, reducer=reducer, prompts=inputs, px=px, stage=stage
+                )
+            )
+
+    def _load(self, model: str, models: Encoders | Languages) -> None:
         """Load outside inference mode, where parameters can still change device and dtype."""
+        if model != self._line.cell.model:
+            raise EfficarchError(
+                f"the test measures {model!r}, its cell is {self._line.cell.id!r}; "
+                "parametrize it over model"
+            )
         try:
-            self._encoders.subject(model)
+            models.subject(model)
         except MissingWeightsError as error:
-            if self._encoders.settings.locations.get(model) is not None:
+            if models.settings.locations.get(model) is not None:
                 raise
             pytest.skip(str(error))
 

@@ -21,6 +21,7 @@ from efficarch.timing import clock_for, overhead_ms
 
 if TYPE_CHECKING:
     from efficarch.contests.encoders import Encoders
+    from efficarch.contests.language import Languages
     from efficarch.fixture import Bench
     from efficarch.timing import Clock
 
@@ -247,6 +248,14 @@ def _efficarch_encoders(request: pytest.FixtureRequest) -> "Encoders":
 
 
 @pytest.fixture(scope="session")
+def _efficarch_languages(_efficarch_encoders: "Encoders") -> "Languages":
+    """The session's vision-language models, under the same settings."""
+    from efficarch.contests.language import Languages
+
+    return Languages(_efficarch_encoders.settings)
+
+
+@pytest.fixture(scope="session")
 def efficarch_clock(request: pytest.FixtureRequest) -> "Clock":
     """The clock of the session's device; tests override this fixture with a clock of their own."""
     clock = clock_for(device_of(request.config))
@@ -259,12 +268,13 @@ def bench(
     request: pytest.FixtureRequest,
     benchmark: Any,
     _efficarch_encoders: "Encoders",
+    _efficarch_languages: "Languages",
     efficarch_clock: "Clock",
 ) -> "Bench":
-    """Measure this test's cell: ``bench(model=...)`` or ``bench.scan(...)``."""
+    """Measure this test's cell: ``bench(...)``, ``bench.generate(...)`` or ``bench.scan(...)``."""
     from efficarch.fixture import Bench
 
     if benchmark.disabled:
         pytest.skip("benchmarks are disabled in this session (--benchmark-disable or xdist)")
     line = request.config.stash[SESSION].lines[request.node.nodeid]
-    return Bench(line, benchmark, _efficarch_encoders, efficarch_clock)
+    return Bench(line, benchmark, _efficarch_encoders, _efficarch_languages, efficarch_clock)

@@ -5,6 +5,9 @@ from torch.nn import functional
 
 from efficarch.record import CosSim
 
+BROKEN_NATS = 1000.0
+"""What a distribution with a number in it that is not finite counts as."""
+
 
 def cosine_rows(subject: Tensor, reference: Tensor) -> Tensor:  # [n, c], [n, c] -> [n]
     """Return the cosine similarity of each row with its reference, in float64.
@@ -23,3 +26,11 @@ def summarise(similarity: Tensor) -> CosSim:
         minimum=float(similarity.min()),
         items=similarity.numel(),
     )
+
+
+def kl_nats(subject: Tensor, reference: Tensor) -> Tensor:  # [n, v], [n, v] -> [n]
+    """Return KL(reference || subject) of next-token logits in nats, in float64."""
+    wanted, found = (side.double().log_softmax(dim=-1) for side in (reference, subject))
+    nats = functional.kl_div(found, wanted, reduction="none", log_target=True).sum(dim=-1)
+    # rounding can make it a hair negative
+    return nats.nan_to_num(nan=BROKEN_NATS, posinf=BROKEN_NATS).clamp(min=0)

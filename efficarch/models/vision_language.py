@@ -3,6 +3,8 @@
 # N tokens, H heads, D channels per head, C = H * D channels
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,3 +98,19 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     x, cos, sin = x.float(), cos.float(), sin.float()
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat([-second, first], dim=-1) * sin
+
+
+@contextmanager
+def recorded_layers(model: nn.Module) -> Iterator[list[int]]:
+    """Within the context, append to the yielded list the tokens entering each language layer."""
+    tokens: list[int] = []
+
+    def record(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        tokens.append(args[0].shape[1])
+
+    handles = [layer.register_forward_pre_hook(record) for layer in parts_of(model).layers]
+    try:
+        yield tokens
+    finally:
+        for handle in handles:
+            handle.remove()
