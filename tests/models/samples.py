@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from functools import cache
 
+import numpy as np
 import torch
+from PIL.Image import Image, fromarray
 from torch import Tensor, nn
 
-from efficarch.models.base import Normalization, Subject, WeightsRequest
+from efficarch.models.base import LanguageSubject, Normalization, Subject, WeightsRequest
 from efficarch.models.dinov2 import load
 from efficarch.models.images import prepare
 from efficarch.models.loading import load_random
+from efficarch.models.qwen2_5_vl import load_reduced
 from efficarch.models.vit import blocks_of
 from efficarch.record import Weights
 
@@ -108,3 +111,21 @@ def leaving(subject: Subject, index: int, pixels: Tensor) -> Tensor:
     finally:
         handle.remove()
     return seen[0]
+
+
+@cache
+def reduced_qwen() -> LanguageSubject:
+    """Return the Qwen2.5-VL of reduced depth and width."""
+    return load_reduced(WeightsRequest(Weights.RANDOM, None, 0))
+
+
+def picture(width: int = 168, height: int = 140, *, seed: int = 0) -> Image:
+    """Return an image of noise; by default one of 5 x 6 cells, in four ragged windows."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return fromarray(pixels)
+
+
+def prompted(subject: LanguageSubject, *images: Image, prompt: str = "a b c") -> dict[str, Tensor]:
+    """Return one batch of images, each with the same prompt."""
+    each = [subject.prepare(image, prompt) for image in images or (picture(),)]
+    return {name: torch.cat([inputs[name] for inputs in each]) for name in each[0]}
