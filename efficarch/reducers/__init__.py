@@ -81,6 +81,20 @@ class Method:
         return self.name
 
 
+def _norm_control(of: str, sign: str) -> Method:
+    rank = {"high": "highest", "low": "lowest"}[sign]
+    plural = {"key": "keys", "query": "queries"}[of]
+    return Method(
+        name=f"{of}-norm-{sign}",
+        parts=(Part("norm:NormPrune", options={"of": of, "sign": sign}),),
+        paper=f"control: L2 norms of {plural} alone",
+        where=f"{plural} of block 1, output of block 1",
+        cost="one norm, one top-k, one gather",
+        keeps=f"CLS and the keep * patches of {rank} norm from block 2 on",
+        control=True,
+    )
+
+
 _ROWS = (
     Method(
         name="none",
@@ -101,6 +115,25 @@ _ROWS = (
         control=True,
     ),
     Method(
+        name="grid",
+        parts=(Part("grid:GridPrune"),),
+        paper="control: an evenly spaced subset",
+        where="output of block 1",
+        cost="one gather",
+        keeps="CLS and keep * patches on evenly spaced rows and columns from block 2 on",
+        control=True,
+    ),
+    Method(
+        name="downsample",
+        parts=(Part("downsample:Downsample"),),
+        paper="control: a smaller image (bicubic)",
+        where="pixels",
+        cost="one resize",
+        keeps="CLS and at most keep * patches, a smaller grid of whole ones, in every block",
+        control=True,
+    ),
+    *(_norm_control(of, sign) for of in ("key", "query") for sign in ("high", "low")),
+    Method(
         name="norm",
         parts=(Part("norm:NormPrune"),),
         paper="the original rule: L2 norms of keys and queries",
@@ -115,6 +148,54 @@ _ROWS = (
         where="between attention and MLP of every block",
         cost="one half-by-half similarity matrix, one sort and one scatter per block",
         keeps="CLS and keep * patches after the last block; decreasing schedule",
+    ),
+    Method(
+        name="pitome",
+        parts=(Part("pitome:PiToMe"),),
+        paper="PiToMe, arXiv 2405.16148",
+        where="between attention and MLP of every block",
+        cost="one similarity matrix, one sort and one scatter per block",
+        keeps="CLS and keep * patches after the last block; decreasing schedule",
+    ),
+    Method(
+        name="evit",
+        parts=(Part("evit:EViT"),),
+        paper="EViT, arXiv 2202.07800",
+        where="between attention and MLP of blocks 3, 6 and 9",
+        cost="one row of attention, one top-k and one gather per stage",
+        keeps="CLS and the patches it attends to most, keep * patches after the last stage",
+    ),
+    Method(
+        name="divprune",
+        parts=(Part("divprune:DivPrune"),),
+        paper="DivPrune, arXiv 2503.02175",
+        where="output of block 1",
+        cost="one similarity matrix, then one step per patch kept",
+        keeps="CLS and keep * patches far apart from each other from block 2 on",
+    ),
+    Method(
+        name="mmr",
+        parts=(Part("mmr:MMR"),),
+        paper="maximal marginal relevance, Carbonell and Goldstein, SIGIR 1998",
+        where="queries and keys of block 1, output of block 1",
+        cost="one row of attention, one similarity matrix, then one step per patch kept",
+        keeps="CLS and keep * patches attended to and unlike each other from block 2 on",
+    ),
+    Method(
+        name="scope",
+        parts=(Part("scope:SCOPE"),),
+        paper="SCOPE, arXiv 2510.24214",
+        where="queries and keys of block 1, output of block 1",
+        cost="one row of attention, one similarity matrix, then one pass over it per patch kept",
+        keeps="CLS and keep * patches that are attended to and cover the others from block 2 on",
+    ),
+    Method(
+        name="visionzip",
+        parts=(Part("visionzip:VisionZip"),),
+        paper="VisionZip, arXiv 2412.04467",
+        where="queries and keys of block 1, output of block 1",
+        cost="one row of attention, one sort, one similarity matrix of averages and others",
+        keeps="CLS and keep * patches from block 2 on, 10 of 64 as averages of the others",
     ),
     Method(
         name="exact-tail",
