@@ -68,7 +68,7 @@ class Merger(Reducer):
     def merge(self, tokens: Tokens, r: int) -> tuple[Tensor, Tensor]:
         """Return the states [B, N - r, C] and sizes [B, N - r, 1] after r merges, CLS first.
 
-        r is at most half of the patches, rounded down.
+        r is at least 1 and at most half of the patches, rounded down.
         """
 
     @contextmanager

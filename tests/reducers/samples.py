@@ -1,26 +1,80 @@
 """The methods under test, by name, and what they leave behind on a model."""
 
+import math
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 
+import pytest
 import torch
+from _pytest.mark.structures import ParameterSet
 from torch import Tensor, nn
 
 from efficarch.models.base import Subject
 from efficarch.reducers import REDUCERS
-from efficarch.reducers.base import Reducer
-from tests.models.samples import embedder, entering
+from efficarch.reducers.base import Reducer, parts
+from efficarch.reducers.pruning import Pruner
+from tests.models.samples import DEPTH, FAMILIES, WITH_CLS, embedder, entering
 
-METHODS = (*(row.name for row in REDUCERS), "tome+exact-tail")
+METHODS = (*(row.name for row in REDUCERS), "tome+exact-tail", "downsample+evit+exact-tail")
 REDUCING = tuple(name for name in METHODS if name != "none")
 WITH_KEEP = tuple(name for name in METHODS if REDUCERS[name].takes_keep)
 ONLY_KEEP = tuple(name for name in METHODS if all(part.takes_keep for part in REDUCERS[name].parts))
-PRUNING = ("random", "norm")
+INEXACT = tuple(name for name in REDUCING if name != "exact-tail")
+PRUNING = tuple(row.name for row in REDUCERS if isinstance(row(0.5), Pruner))
+AVERAGING = ("visionzip",)
+"""Pruning that averages some of the patches it keeps."""
+
+ENCODERS = tuple((family, px) for family in FAMILIES for px in (56, 70))
+"""Both sizes of each family: 16 and 25 patches, so that counts are odd and even, CLS or not."""
+
+
+def suits(name: str, family: str) -> bool:
+    """Whether a method can work on a family: exact-tail needs a CLS token."""
+    return family in WITH_CLS or "exact-tail" not in name
+
+
+def tokens_of(family: str, px: int) -> int:
+    """Return how many tokens an encoder has, CLS included."""
+    return (px // 14) ** 2 + (family in WITH_CLS)
+
+
+def encoders(families: tuple[str, ...] = FAMILIES) -> list[ParameterSet]:
+    """Return the tiny encoders of some families, for the `encoder` fixture."""
+    return [
+        pytest.param((family, px), id=f"{family}-{tokens_of(family, px)}tokens")
+        for family, px in ENCODERS
+        if family in families
+    ]
+
+
+def cases(names: tuple[str, ...]) -> list[ParameterSet]:
+    """Return every tiny encoder with every one of these methods that suits it."""
+    return [
+        pytest.param((family, px), name, id=f"{family}-{tokens_of(family, px)}tokens-{name}")
+        for family, px in ENCODERS
+        for name in names
+        if suits(name, family)
+    ]
+
+
+def every(*names: str) -> pytest.MarkDecorator:
+    """Run a test that takes ``encoder`` and ``name`` on every encoder with each of the methods."""
+    return pytest.mark.parametrize(("encoder", "name"), cases(names), indirect=["encoder"])
 
 
 def build(name: str, keep: float = 0.5) -> Reducer:
-    """Build a method of the table; ``keep`` where it takes one."""
-    return REDUCERS[name](keep)
+    """Build a method of the table, its stages moved down where four blocks lack them."""
+    first, *others = (_fitted(part) for part in parts(REDUCERS[name](keep)))
+    for other in others:
+        first = first | other
+    return first
+
+
+def _fitted(reducer: Reducer) -> Reducer:
+    if isinstance(reducer, Pruner) and reducer.after[-1] > DEPTH - 2:
+        return replace(reducer, after=tuple(range(len(reducer.after))))
+    return reducer
 
 
 def reduced(subject: Subject, reducer: Reducer, pixels: Tensor) -> Tensor:
@@ -31,7 +85,17 @@ def reduced(subject: Subject, reducer: Reducer, pixels: Tensor) -> Tensor:
 
 def family_of(subject: Subject) -> str:
     """Return the family a tiny encoder belongs to."""
-    return "clip" if "CLIP" in type(subject.model).__name__ else "dinov2"
+    return {
+        "CLIPVisionModelWithProjection": "clip",
+        "Dinov2Model": "dinov2",
+        "SiglipVisionModel": "siglip",
+        "ViTModel": "vit",
+    }[type(subject.model).__name__]
+
+
+def prefix_of(subject: Subject) -> int:
+    """Return how many tokens stand before the patches: 1 with CLS, else 0."""
+    return int(family_of(subject) in WITH_CLS)
 
 
 def copied(subject: Subject, dtype: torch.dtype = torch.float32) -> Subject:
@@ -55,7 +119,7 @@ def traces(model: nn.Module) -> dict[str, dict[str, object]]:
 
 
 def kept_indices(subject: Subject, reducer: Reducer, pixels: Tensor) -> Tensor:
-    """Return which tokens of block 2 are left by a method that prunes after block 1, [B, 1 + K].
+    """Return which tokens of block 2 are left by a method that prunes after block 1, [B, S + K].
 
     Every surviving token is found among the dense ones by its values.
     """
@@ -65,3 +129,27 @@ def kept_indices(subject: Subject, reducer: Reducer, pixels: Tensor) -> Tensor:
     distance, index = torch.cdist(left, dense, compute_mode="donot_use_mm_for_euclid_dist").min(-1)
     assert distance.max() < 1e-4
     return index
+
+
+Row = list[float]
+
+
+def cosine(a: Row, b: Row) -> float:
+    """Return the cosine of the angle between two vectors."""
+    dot = sum(x * y for x, y in zip(a, b, strict=True))
+    return dot / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+
+
+def in_rows(
+    merge_one: Callable[[list[Row], list[Row], Row], tuple[list[Row], Row]],
+    x: Tensor,
+    keys: Tensor,
+    size: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Merge a batch image by image with a rule on plain lists."""
+    images = [
+        merge_one(*image)
+        for image in zip(x.tolist(), keys.tolist(), size[..., 0].tolist(), strict=True)
+    ]
+    tokens = torch.tensor([tokens for tokens, _sizes in images], dtype=x.dtype)
+    return tokens, torch.tensor([sizes for _tokens, sizes in images], dtype=x.dtype)[..., None]
