@@ -131,7 +131,46 @@ def kept_indices(subject: Subject, reducer: Reducer, pixels: Tensor) -> Tensor:
     return index
 
 
+# each by both of its names in transformers 5.x
+KEY, QUERY = ("k_proj", "attention.key"), ("q_proj", "attention.query")
+
+
+def projections(subject: Subject, ending: tuple[str, ...], pixels: Tensor) -> Tensor:
+    """Return what block 1 of the dense model projects, found by the name of its layer."""
+    seen: list[Tensor] = []
+
+    def look(_module: nn.Module, _args: object, out: Tensor) -> None:
+        seen.append(out)
+
+    layers = [module for name, module in subject.model.named_modules() if name.endswith(ending)]
+    handle = layers[1].register_forward_hook(look)
+    subject.embed(pixels)
+    handle.remove()
+    return seen[0]
+
+
 Row = list[float]
+
+
+def received(queries: list[Row], keys: list[Row], heads: int, prefix: int) -> Row:
+    """Return the attention each patch of one image receives, a head and a query at a time.
+
+    From CLS where there is a prefix, else from every token; averaged over them and the heads.
+    """
+    width = len(keys[0]) // heads
+    asking = queries[:prefix] if prefix else queries
+    total = [0.0] * len(keys)
+    for head in range(heads):
+        part = slice(head * width, (head + 1) * width)
+        for query in asking:
+            logits = [
+                sum(q * k for q, k in zip(query[part], key[part], strict=True)) / math.sqrt(width)
+                for key in keys
+            ]
+            weights = [math.exp(logit - max(logits)) for logit in logits]
+            for index, weight in enumerate(weights):
+                total[index] += weight / sum(weights) / len(asking) / heads
+    return total[prefix:]
 
 
 def cosine(a: Row, b: Row) -> float:

@@ -4,38 +4,22 @@ from typing import Literal
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from efficarch.errors import EfficarchError
 from efficarch.models.base import Subject
 from efficarch.reducers.norm import NormPrune, row_norms
 from efficarch.reducers.random import RandomPrune, random_subset
 from tests.models.samples import noise, tiny
-from tests.reducers.samples import kept_indices, prefix_of
+from tests.reducers.samples import KEY, QUERY, kept_indices, prefix_of, projections
 
 Of = Literal["both", "key", "query"]
 Sign = Literal["high", "low"]
 
 
-def projections(subject: Subject, ending: tuple[str, ...], pixels: Tensor) -> Tensor:
-    """Return what block 1 of the dense model projects, found by the name of its layer."""
-    seen: list[Tensor] = []
-
-    def look(_module: nn.Module, _args: object, out: Tensor) -> None:
-        seen.append(out)
-
-    layers = [module for name, module in subject.model.named_modules() if name.endswith(ending)]
-    handle = layers[1].register_forward_hook(look)
-    subject.embed(pixels)
-    handle.remove()
-    return seen[0]
-
-
 def ranked(subject: Subject, of: Of, pixels: Tensor) -> list[list[int]]:
     """Return each image's patches by rising norm, CLS counted among the tokens, in plain Python."""
-    # each by both of its names in transformers 5.x
-    key, query = ("k_proj", "attention.key"), ("q_proj", "attention.query")
-    names = {"key": [key], "query": [query], "both": [key, query]}[of]
+    names = {"key": [KEY], "query": [QUERY], "both": [KEY, QUERY]}[of]
     projected = [projections(subject, name, pixels).tolist() for name in names]
 
     def score(image: int, token: int) -> float:
