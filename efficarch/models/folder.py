@@ -27,7 +27,7 @@ def labelled_images(folder: Path) -> list[Image.Image]:
     classes = [path for path in _entries(folder) if path.is_dir()]
     if len(classes) < 2:
         raise EfficarchError(
-            f"{folder} has {len(classes)} subfolders; it needs one for each of at least 2 classes"
+            f"{folder} needs a subfolder for each of at least 2 classes; it has {len(classes)}"
         )
     images = [_labelled(path, within.name) for within in classes for path in _entries(within)]
     empty = {within.name for within in classes} - set(map(label_of, images))
