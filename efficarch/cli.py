@@ -15,6 +15,7 @@ from typing import Any
 from efficarch.errors import EfficarchError
 from efficarch.gate import check_limits, compare, differing_fields, exit_code
 from efficarch.listing import markdown_tables
+from efficarch.models import MODELS
 from efficarch.record import DTYPES, Run, Status
 from efficarch.store import baseline_path, load_run, save_baseline, write_text
 
@@ -59,8 +60,9 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     bench.add_argument("--dtype", choices=DTYPES, default="float32")
     bench.add_argument("--weights", choices=("pretrained", "random"), default="pretrained")
-    bench.add_argument("--clip-path", metavar="ID_OR_FOLDER", help="weights of clip-vit-b16")
-    bench.add_argument("--dinov2-path", metavar="ID_OR_FOLDER", help="weights of dinov2-small")
+    bench.add_argument("--images", metavar="DIR", help="images of your own, one subfolder a class")
+    for row in MODELS.values():
+        bench.add_argument(row.option, metavar="ID_OR_FOLDER", help=f"weights of {row.name}")
     rounds = bench.add_mutually_exclusive_group()
     rounds.add_argument("--rounds", type=int, help="paired rounds per cell")
     rounds.add_argument(
@@ -138,9 +140,12 @@ def _pytest_arguments(arguments: argparse.Namespace, suites: Path) -> list[str]:
     ]
     if arguments.rounds is not None:
         options.append(f"--efficarch-rounds={arguments.rounds}")
-    for option in ("clip_path", "dinov2_path"):
-        if getattr(arguments, option) is not None:
-            options.append(f"--{option.replace('_', '-')}={getattr(arguments, option)}")
+    if arguments.images is not None:
+        options.append(f"--efficarch-images={arguments.images}")
+    for row in MODELS.values():
+        location = getattr(arguments, row.option.removeprefix("--").replace("-", "_"))
+        if location is not None:
+            options.append(f"{row.option}={location}")
     return options + (["-k", arguments.expression] if arguments.expression else [])
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from efficarch.collection import Line, Session, cuda_required, device_of, register
 from efficarch.errors import EfficarchError
+from efficarch.models import MODELS
 from efficarch.probe import cuda_available, device_name, machine
 from efficarch.record import DTYPES, SCHEMA, Status, Weights
 from efficarch.stats import MIN_ROUNDS
@@ -19,15 +20,18 @@ from efficarch.store import plain
 from efficarch.timing import clock_for, overhead_ms
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from efficarch.contests.encoders import Encoders
     from efficarch.fixture import Bench
     from efficarch.timing import Clock
 
 ROUNDS = {"cpu": 10, "cuda": 30}
-LOCATIONS = {"--clip-path": "clip-vit-b16", "--dinov2-path": "dinov2-small"}
+LOCATIONS = {row.option: row.name for row in MODELS.values()}
 SEED = 0
 
 SESSION = pytest.StashKey[Session]()
+IMAGES = pytest.StashKey["list[Image]"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,6 +60,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         help=f"paired rounds per cell, at least {MIN_ROUNDS} "
         f"(default: {ROUNDS['cpu']} on the CPU, {ROUNDS['cuda']} on CUDA)",
+    )
+    group.addoption(
+        "--efficarch-images",
+        metavar="DIR",
+        help="measure on these images, one subfolder a class (default: packaged photos)",
     )
     for option, model in LOCATIONS.items():
         group.addoption(option, metavar="ID_OR_FOLDER", help=f"weights of {model}")
@@ -101,6 +110,11 @@ def _check_options(config: pytest.Config) -> None:
             raise EfficarchError(
                 f"{option}: no folder {location!r}; give an existing folder or a hub id"
             )
+    folder = config.getoption("efficarch_images")
+    if folder is not None:
+        from efficarch.models.folder import labelled_images
+
+        config.stash[IMAGES] = labelled_images(Path(folder).expanduser())
 
 
 def _location(config: pytest.Config, option: str) -> str | None:
@@ -243,6 +257,12 @@ def _efficarch_encoders(request: pytest.FixtureRequest) -> "Encoders":
             seed=SEED,
         )
     )
+
+
+@pytest.fixture(scope="session")
+def efficarch_images(request: pytest.FixtureRequest) -> "list[Image] | None":
+    """The labelled images that --efficarch-images names; None without it."""
+    return request.config.stash.get(IMAGES, None)
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,19 @@ MODELS = {
             "CLIP ViT-B/16 image encoder, 86 M parameters, 197 tokens (arXiv 2103.00020)",
             "--clip-path",
         ),
+        ModelRow(
+            "siglip-base-p16",
+            "efficarch.models.siglip",
+            "SigLIP base image encoder, 93 M parameters, 196 tokens, no CLS (arXiv 2303.15343)",
+            "--siglip-path",
+        ),
+        ModelRow(
+            "vit-b16",
+            "efficarch.models.vit_classifier",
+            "ViT-B/16 without its classification head, 86 M parameters, 197 tokens "
+            "(arXiv 2010.11929)",
+            "--vit-path",
+        ),
     )
 }
 

@@ -14,7 +14,8 @@ from efficarch.errors import UnknownNameError
 if TYPE_CHECKING:
     from efficarch.reducers.base import Reducer
 
-ENCODERS = ("clip-vit-b16", "dinov2-small")
+WITH_CLS = ("clip-vit-b16", "dinov2-small", "vit-b16")
+ENCODERS = (*WITH_CLS, "siglip-base-p16")
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,7 @@ _ROWS = (
         where="last block",
         cost="nothing",
         keeps="all tokens up to the last block, then CLS",
+        models=WITH_CLS,
     ),
 )
 
