@@ -106,7 +106,7 @@ def test_blocks_without_pixels_are_refused() -> None:
     stack = nn.ModuleList(block.module for block in blocks_of(tiny("vit").model))
     stack.config = tiny("vit").model.config
 
-    with pytest.raises(EfficarchError, match="ModuleList has no convolution .* whole image enc"):
+    with pytest.raises(EfficarchError, match=r"ModuleList has no convolution .* whole image enc"):
         patch_convolution(stack)
 
 

@@ -105,6 +105,17 @@ def test_scope_without_saliency_covers_nearly_best(seed: int) -> None:
     assert coverage(matrix, found) >= (1 - 1 / 2.718281828) * best
 
 
+def test_scope_covers_no_patch_by_less_than_nothing() -> None:
+    """A patch opposite to all chosen ones is uncovered, not worse: patch 2 adds more than 1."""
+    similarity = torch.tensor(
+        [[1.0, -0.9, 0.5, 0.1], [-0.9, 1.0, 0.0, 0.0], [0.5, 0.0, 1.0, 0.8], [0.1, 0.0, 0.8, 1.0]]
+    )
+
+    chosen = best_covering(similarity[None], torch.tensor([[9.0, 1.0, 1.0, 0.5]]), 2)
+
+    assert chosen.tolist() == [[0, 2]]
+
+
 def test_equal_patches_are_chosen_once_each() -> None:
     """Even where every gain is the same, no patch is taken twice."""
     equal = torch.ones(2, 6, 6)
