@@ -108,7 +108,12 @@ def test_scope_without_saliency_covers_nearly_best(seed: int) -> None:
 def test_scope_covers_no_patch_by_less_than_nothing() -> None:
     """A patch opposite to all chosen ones is uncovered, not worse: patch 2 adds more than 1."""
     similarity = torch.tensor(
-        [[1.0, -0.9, 0.5, 0.1], [-0.9, 1.0, 0.0, 0.0], [0.5, 0.0, 1.0, 0.8], [0.1, 0.0, 0.8, 1.0]]
+        [
+            [1.0, -0.9, 0.5, 0.1],
+            [-0.9, 1.0, -0.9, -0.9],
+            [0.5, -0.9, 1.0, 0.8],
+            [0.1, -0.9, 0.8, 1.0],
+        ]
     )
 
     chosen = best_covering(similarity[None], torch.tensor([[9.0, 1.0, 1.0, 0.5]]), 2)
