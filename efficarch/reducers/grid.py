@@ -39,12 +39,12 @@ class GridPrune(Pruner):
                 "grid needs the rows and columns of the image's patches, which this model does not "
                 "show; use random as the control"
             )
-        index = even_grid(*patches.grid, count).to(patches.states.device)
+        index = even_grid(*patches.grid, count, patches.states.device)
         return patches.take(index.expand(len(patches.states), -1))
 
 
 @lru_cache(maxsize=64)
-def even_grid(rows: int, columns: int, count: int) -> Tensor:
+def even_grid(rows: int, columns: int, count: int, device: torch.device | str = "cpu") -> Tensor:
     """Return ``count`` evenly spaced indices in raster order, int64 [count].
 
     As many rows are used as make the gaps between rows and between columns most alike; their
@@ -57,7 +57,7 @@ def even_grid(rows: int, columns: int, count: int) -> Tensor:
     for position, row in enumerate(evenly(rows, used)):
         share = (position + 1) * count // used - position * count // used
         index += [row * columns + column for column in evenly(columns, share)]
-    return torch.tensor(index)
+    return torch.tensor(index, device=device)
 
 
 def evenly(total: int, count: int) -> list[int]:

@@ -197,9 +197,13 @@ def check_stages(after: tuple[int, ...], depth: int) -> None:
         EfficarchError: names the stage, the model's depth, the range and stages that would do.
     """
     last = depth - 2
+    if last < 0:
+        raise EfficarchError(
+            f"the model has {depth} block and none after it to spare; prune one of 2 blocks or more"
+        )
     for index in after:
         if not 0 <= index <= last:
-            fitting = tuple(sorted({min(max(stage, 0), max(last, 0)) for stage in after}))
+            fitting = tuple(sorted({min(max(stage, 0), last) for stage in after}))
             raise EfficarchError(
                 f"after is {index}; with {depth} blocks it must lie in 0 to {last}: "
                 f"use after={fitting}"

@@ -13,7 +13,6 @@ direction is the same. A target that nothing joined stays as it is.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from math import ceil
 from typing import Any, ClassVar
 
@@ -58,19 +57,18 @@ class VisionZip(Pruner):
         if averages == 0:
             return patches.take(dominant.sort(dim=-1).values)
         keys = head_mean(patches.patch_keys, patches.heads)
-        spread, between = split(rest.shape[1], averages)
-        targets, others = rest[:, spread], rest[:, between]
+        targets, others = split(rest, averages)
         joined = join(patches.states, keys, targets, others)  # [B, T, C]
         place = torch.cat([dominant, targets], dim=1).argsort(dim=-1)[..., None]
         return take_rows(torch.cat([patches.take(dominant), joined], dim=1), place)
 
 
-@lru_cache(maxsize=64)
-def split(total: int, count: int) -> tuple[list[int], list[int]]:
-    """Return every so many-th of ``total`` positions, ``count`` in all, and the others."""
-    step = total // count
-    spread = list(range(0, step * count, step))
-    return spread, [position for position in range(total) if position not in spread]
+def split(rest: Tensor, count: int) -> tuple[Tensor, Tensor]:  # [B, T + R] -> [B, T], [B, R]
+    """Return every so many-th of some patches, ``count`` in all, and the others."""
+    step = rest.shape[1] // count
+    runs = rest[:, : step * count].unflatten(1, (count, step))  # [B, T, step]
+    others = torch.cat([runs[:, :, 1:].flatten(1), rest[:, step * count :]], dim=1)
+    return runs[:, :, 0], others
 
 
 def join(

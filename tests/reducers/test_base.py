@@ -31,6 +31,7 @@ from efficarch.reducers.base import (
 from efficarch.reducers.evit import EViT
 from efficarch.reducers.exact_tail import ExactTail
 from efficarch.reducers.norm import NormPrune
+from efficarch.reducers.pruning import check_stages
 from efficarch.reducers.random import RandomPrune
 from efficarch.reducers.tome import ToMe
 from tests.models.samples import WITH_CLS, leaving, noise, tiny
@@ -243,6 +244,12 @@ def test_stages_that_do_not_fit_get_some_that_do() -> None:
         pass
     with EViT(0.5, after=(2,)).attach(model):
         assert leaving(tiny("dinov2"), 3, noise()).shape[1] == 9
+
+
+def test_a_single_block_cannot_be_pruned() -> None:
+    """There is nothing after it that fewer tokens would spare."""
+    with pytest.raises(EfficarchError, match="the model has 1 block and none after it to spare"):
+        check_stages((0,), depth=1)
 
 
 @pytest.mark.parametrize("method", [RandomPrune, NormPrune])

@@ -73,10 +73,10 @@ def test_the_paper_s_split() -> None:
 )
 def test_targets_are_spread(total: int, count: int, targets: list[int]) -> None:
     """Every so many-th, as many as asked for; the others are all others."""
-    spread, between = split(total, count)
+    found, others = split(torch.arange(total).expand(2, -1), count)
 
-    assert spread == targets
-    assert sorted(spread + between) == list(range(total))
+    assert found.tolist() == [targets] * 2
+    assert others.tolist() == [[i for i in range(total) if i not in targets]] * 2
 
 
 def test_an_average_keeps_its_length() -> None:
