@@ -6,6 +6,8 @@ JOINED = REDUCERS["tome+exact-tail"]
 MEASURED = ("none", "random", "norm", "tome", "exact-tail")
 """The methods that have limits in `budgets.toml`."""
 
+SHORT = ("none", "random", "tome", "exact-tail")
+
 
 def encoder_cases(model: str) -> list[tuple[Method, float | None, int]]:
     """Return (method, keep, batch): every method at batch 8, the middle keep ratio at batch 1."""
@@ -17,3 +19,9 @@ def encoder_cases(model: str) -> list[tuple[Method, float | None, int]]:
 
 def _cases(model: str, *, keeps: list[float]) -> list[tuple[Method, float | None]]:
     return [case for case in REDUCERS.cases(model, keeps=keeps) if case[0].name in MEASURED]
+
+
+def short_cases(model: str) -> list[tuple[Method, float | None, int]]:
+    """Return (method, keep, batch): the control, random, ToMe and the exact tail if it suits."""
+    cases = REDUCERS.cases(model, keeps=[0.5])
+    return [(method, keep, 8) for method, keep in cases if method.name in SHORT]

@@ -266,6 +266,8 @@ def test_doctor_names_a_fix_for_everything_missing(capsys: pytest.CaptureFixture
         "nvidia-ml-py",
         "dinov2-small weights",
         "clip-vit-b16 weights",
+        "siglip-base-p16 weights",
+        "vit-b16 weights",
         "baseline",
     ]
     for line in lines:

@@ -1,6 +1,9 @@
 """Claims about checkpoints by folder: what is read of them besides their weights."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -344,3 +347,38 @@ def test_another_family_s_checkpoint_is_refused(
 
     assert tmp_path.name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+CACHED = """
+from efficarch.models.base import WeightsRequest
+from efficarch.models.clip import load
+from efficarch.record import Weights
+from PIL import Image
+
+subject = load(WeightsRequest(Weights.PRETRAINED, None, 0))
+head = subject.classify(["a photo of a cat", "a photo of a dog"])
+pixels = subject.prepare([Image.new("RGB", (9, 9))])
+print(subject.source, tuple(head.embeddings.shape), f"{pixels[0, 0, 0, 0]:.1f}", sep="; ")
+"""
+
+
+def test_a_copy_in_the_hub_s_cache_is_as_good_as_a_folder(tmp_path: Path) -> None:
+    """Without a location, weights, preprocessor, text tower and tokenizer come from the cache."""
+    repository = tmp_path / "hub" / "models--openai--clip-vit-base-patch16"
+    snapshot = repository / "snapshots" / "0123456789"
+    checkpoints.clip(snapshot)
+    checkpoints.preprocessor(snapshot, **VALUES)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123456789")
+
+    run = subprocess.run(
+        [sys.executable, "-c", CACHED],
+        # in a process of its own: the cache's place is read when the hub's client is imported
+        env={**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "hub openai/clip-vit-base-patch16; (2, 16); -0.2"
