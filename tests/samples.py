@@ -83,6 +83,7 @@ def measurement(
     return Measurement(
         rounds_ms=rounds,
         reference_rounds_ms=dense,
+        pairs_per_round=1,
         latency_ms=latency,
         reference_ms=median_interval(dense),
         ratio=paired_ratio(rounds, dense),
