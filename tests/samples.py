@@ -89,7 +89,7 @@ def measurement(
         ratio=paired_ratio(rounds, dense),
         throughput_per_s=8e3 / latency.value,
         cossim=CosSim(mean=cossim, p5=cossim - 0.02, minimum=cossim - 0.05, items=32),
-        cossim_items=(cossim - 0.05, cossim, cossim + 0.05),
+        cossim_items=tuple(cossim + 0.01 * step for step in (-5, -2, -1, 0, 0, 1, 2, 5)),
         quality=Quality(centred=cossim - 0.1, unrelated=0.1, retrieval=1.0),
         tokens=(257, 200, 129),
         reference_tokens=257,
