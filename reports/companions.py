@@ -6,22 +6,29 @@ from .formats import cossim, number
 
 
 def companions(measured: Measurement) -> tuple[str, ...]:
-    """Return a line for each companion that was measured; none on random weights."""
+    """Return lines of the companions that were measured; none on random weights."""
     if measured.weights is Weights.RANDOM:
         return ()
     quality = measured.quality
-    figures = (
-        ("centred", quality.centred, cossim),
-        ("unrelated", quality.unrelated, cossim),
-        ("R@1", quality.retrieval, _share),
-        ("zero-shot same", quality.agreement, _share),
-        ("zero-shot KL", quality.divergence_nats, number),
-        ("accuracy kept", quality.accuracy_kept, _share),
-        ("next token same", quality.next_token_agreement, _share),
-        ("next token KL", quality.next_token_nats, number),
-        ("answer KL", quality.answer_nats, number),
+    groups = (
+        (("centred", quality.centred, cossim), ("unrelated", quality.unrelated, cossim)),
+        (("R@1", quality.retrieval, _share),),
+        (
+            ("zero-shot same", quality.agreement, _share),
+            ("zero-shot KL", quality.divergence_nats, number),
+        ),
+        (("accuracy kept", quality.accuracy_kept, _share),),
+        (
+            ("next token same", quality.next_token_agreement, _share),
+            ("next token KL", quality.next_token_nats, number),
+        ),
+        (("answer KL", quality.answer_nats, number),),
     )
-    return tuple(f"{name} {write(value)}" for name, value, write in figures if value is not None)
+    lines = [
+        [f"{name} {write(value)}" for name, value, write in group if value is not None]
+        for group in groups
+    ]
+    return tuple(", ".join(line) for line in lines if line)
 
 
 def _share(value: float) -> str:

@@ -108,6 +108,15 @@ class Guide:
     text: str
 
 
+@dataclass(frozen=True)
+class Front:
+    """A line along the best points, with its name in the legend."""
+
+    path: str
+    name: str
+    legend_y: float
+
+
 def step_of(span: float, wanted: int = 6) -> float:
     """Return the largest of 1, 2 or 5 times a power of ten that gives the wanted ticks."""
     size = 10.0 ** floor(log10(span / wanted))
