@@ -94,24 +94,15 @@ def mean_interval(values: Sequence[float], seed: int = 0) -> Estimate:
         raise ValueError(f"{len(values)} values give no interval; use at least {MIN_IMAGES}")
     if not all(isfinite(value) for value in values):
         raise ValueError("a value is not a finite number")
-    from scipy.stats import bootstrap
+    import numpy as np
 
     mean = fsum(values) / len(values)
-    result: Any = bootstrap(
-        (values,),
-        statistic=_mean,
-        n_resamples=RESAMPLES,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=seed,
-    )
-    interval = result.confidence_interval
+    chosen = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
+    means = np.asarray(values)[chosen].mean(axis=1)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = (float(bound) for bound in np.quantile(means, (tail, 1 - tail)))
     # the mean of equal values may leave its own interval by a rounding error
-    return Estimate(mean, min(mean, float(interval.low)), max(mean, float(interval.high)))
-
-
-def _mean(values: Any, axis: int) -> Any:
-    return values.mean(axis=axis)
+    return Estimate(mean, min(mean, low), max(mean, high))
 
 
 def row_at(x: float, xs: Sequence[float], rows: Sequence[Sequence[float]]) -> list[float]:

@@ -32,10 +32,10 @@ def equal_sentences(compared: Sequence[Comparison]) -> tuple[str, ...]:
 
 
 _EQUAL_WORDS = {
-    Standing.BEATS: "beat random pruning at equal latency",
-    Standing.OPEN: "cannot be told from random pruning at equal latency",
-    Standing.LOSES: "do not beat random pruning at equal latency",
-    Standing.APART: "have a latency at which random pruning cannot be read off",
+    Standing.BEATS: "Beats random pruning at equal latency",
+    Standing.OPEN: "Cannot be told from random pruning at equal latency",
+    Standing.LOSES: "Does not beat random pruning at equal latency",
+    Standing.APART: "Not comparable with random pruning at this latency",
 }
 
 
@@ -48,7 +48,7 @@ def _equal_sentence(
     listed += [f"{left_out} more"] if left_out > 0 else []
     where = f"{cell.model}, batch {cell.batch}, {cell.dtype}, {cell.device}"
     return (
-        f"{len(items)} of {count(len(group), 'cell')} {_EQUAL_WORDS[standing]} ({where}): "
+        f"{_EQUAL_WORDS[standing]} ({where}), {len(items)} of {count(len(group), 'cell')}: "
         f"{'; '.join(listed)}."
     )
 

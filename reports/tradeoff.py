@@ -87,7 +87,8 @@ def _point(cell: Cell, measured: Measurement) -> Point:
     return Point(
         series=cell.method,
         x=ratio.value,
-        y=max(NEAREST, 1 - measured.cossim.mean),
+        # rounded, so that a CosSim of 0.9 lies on its tick
+        y=max(NEAREST, round(1 - measured.cossim.mean, 9)),
         interval=ratio,
         label="" if cell.keep == 1 else keep,
         words=f"{variant(cell)}: ratio {ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}], "
