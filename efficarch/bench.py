@@ -1,18 +1,25 @@
 """Measuring one cell: paired, interleaved rounds of a contest, and the result a test asserts on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import torch
 
 from efficarch.contests.base import Arm, Contest, Settings
 from efficarch.gate import latency_breaches
 from efficarch.record import Estimate, Limits, Measurement
-from efficarch.stats import median_interval, paired_ratio
+from efficarch.stats import median, median_interval, paired_ratio
 from efficarch.timing import Clock, warm_up
 
 Repeat = Callable[[Callable[[], None]], None]
 """Runs a round as often as the session asks; pytest-benchmark's ``pedantic`` in a suite."""
+
+ROUND_MS = 100.0
+MOST_PAIRS = 31
+"""A round of quick calls takes more pairs, until both sides fill ``ROUND_MS``; ``MOST_PAIRS`` is
+the most. Ten rounds of single pairs of a few milliseconds would all lie within one burst of
+interference, and an interval over them could not know (docs/measuring.md)."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +76,13 @@ class Result:
 
 
 class Rounds:
-    """Paired rounds of a contest; the order of the two arms alternates (ABBA)."""
+    """Paired rounds of a contest; the order of the two arms alternates from pair to pair (ABBA)."""
 
     def __init__(self, contest: Contest, clock: Clock) -> None:
         self._contest = contest
         self._clock = clock
         self._turns = 0
-        self.pairs: list[tuple[float, float]] = []
+        self.rounds: list[tuple[float, float]] = []
 
     def pair(self) -> tuple[float, float]:
         """Time both arms once: milliseconds of the subject and of the reference."""
@@ -87,9 +94,29 @@ class Rounds:
         reference = self._time(self._contest.reference)
         return self._time(self._contest.subject), reference
 
+    def round(self, pairs: int) -> tuple[float, float]:
+        """Time some pairs and keep the median of each side."""
+        subjects, references = zip(*(self.pair() for _pair in range(pairs)), strict=True)
+        self.rounds.append((median(subjects), median(references)))
+        return self.rounds[-1]
+
     def _time(self, arm: Arm) -> float:
         with arm.context():
             return self._clock.time_ms(arm.call)
+
+
+def pairs_per_round(discarded: Sequence[tuple[float, float]]) -> int:
+    """Return how many pairs fill a round, from those of the warm-up; always an odd number.
+
+    Odd, because a round then begins with the other arm than the one before it, and what a drift
+    adds to one side of a round it takes off the next. The fastest pair counts: a burst during the
+    warm-up must not make the rounds short.
+    """
+    fastest = min(subject + reference for subject, reference in discarded)
+    if fastest * MOST_PAIRS <= ROUND_MS:
+        return MOST_PAIRS
+    needed = ceil(ROUND_MS / fastest)
+    return needed if needed % 2 else needed + 1
 
 
 def measure(
@@ -105,19 +132,14 @@ def measure(
     ``advance`` is told the subject's milliseconds of every round.
     """
     rounds = Rounds(contest, clock)
-    warm_up(rounds.pair)
-
-    def one_round() -> None:
-        pair = rounds.pair()
-        rounds.pairs.append(pair)
-        advance(pair[0])
-
-    repeat(one_round)
-    subject, reference = zip(*rounds.pairs, strict=True)
+    pairs = pairs_per_round(warm_up(rounds.pair))
+    repeat(lambda: advance(rounds.round(pairs)[0]))
+    subject, reference = zip(*rounds.rounds, strict=True)
     latency = median_interval(subject)
     return Measurement(
         rounds_ms=subject,
         reference_rounds_ms=reference,
+        pairs_per_round=pairs,
         latency_ms=latency,
         reference_ms=median_interval(reference),
         ratio=paired_ratio(subject, reference),

@@ -60,6 +60,7 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     bench.add_argument("--dtype", choices=DTYPES, default="float32")
     bench.add_argument("--weights", choices=("pretrained", "random"), default="pretrained")
+    bench.add_argument("--images", metavar="DIR", help="images of your own, one subfolder a class")
     for row in MODELS.values():
         if row.option is not None:
             bench.add_argument(row.option, metavar="ID_OR_FOLDER", help=f"weights of {row.name}")
@@ -140,6 +141,8 @@ def _pytest_arguments(arguments: argparse.Namespace, suites: Path) -> list[str]:
     ]
     if arguments.rounds is not None:
         options.append(f"--efficarch-rounds={arguments.rounds}")
+    if arguments.images is not None:
+        options.append(f"--efficarch-images={arguments.images}")
     for option in (row.option for row in MODELS.values() if row.option is not None):
         location = getattr(arguments, option.removeprefix("--").replace("-", "_"))
         if location is not None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 from efficarch.errors import EfficarchError
+from efficarch.models import model_row
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ def findings() -> list[Finding]:
     if find_spec("torch") is None:
         fix = "pip install 'efficarch[models]'; reports work without it"
         return [Finding("torch", present=False, detail=fix)]
-    return [_torch(), _cuda(), _nvml(), _dinov2(), _clip(), _baseline()]
+    hub = [_hub(name) for name in ("clip-vit-b16", "siglip-base-p16", "vit-b16")]
+    return [_torch(), _cuda(), _nvml(), _dinov2(), *hub, _baseline()]
 
 
 def _torch() -> Finding:
@@ -58,15 +61,15 @@ def _dinov2() -> Finding:
     return _attempt("dinov2-small weights", lambda: packaged_file().name)
 
 
-def _clip() -> Finding:
+def _hub(name: str) -> Finding:
     from huggingface_hub import try_to_load_from_cache
 
-    from efficarch.models.clip import HUB_ID
-
-    if isinstance(try_to_load_from_cache(HUB_ID, "config.json"), str):
-        return Finding("clip-vit-b16 weights", present=True, detail=f"{HUB_ID} in the hub cache")
-    fix = "name a folder or hub id with --clip-path, or time it with --weights random"
-    return Finding("clip-vit-b16 weights", present=False, detail=fix)
+    row = model_row(name)
+    hub_id: str = import_module(row.module).HUB_ID
+    if isinstance(try_to_load_from_cache(hub_id, "config.json"), str):
+        return Finding(f"{name} weights", present=True, detail=f"{hub_id} in the hub cache")
+    fix = f"name a folder or hub id with {row.option}, or time it with --weights random"
+    return Finding(f"{name} weights", present=False, detail=fix)
 
 
 def _baseline() -> Finding:

@@ -20,6 +20,8 @@ from efficarch.store import plain
 from efficarch.timing import clock_for, overhead_ms
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from efficarch.contests.encoders import Encoders
     from efficarch.contests.language import Languages
     from efficarch.fixture import Bench
@@ -30,6 +32,7 @@ LOCATIONS = {row.option: row.name for row in MODELS.values() if row.option is no
 SEED = 0
 
 SESSION = pytest.StashKey[Session]()
+IMAGES = pytest.StashKey["list[Image]"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,6 +61,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         help=f"paired rounds per cell, at least {MIN_ROUNDS} "
         f"(default: {ROUNDS['cpu']} on the CPU, {ROUNDS['cuda']} on CUDA)",
+    )
+    group.addoption(
+        "--efficarch-images",
+        metavar="DIR",
+        help="measure on these images, one subfolder a class (default: packaged photos)",
     )
     for option, model in LOCATIONS.items():
         group.addoption(option, metavar="ID_OR_FOLDER", help=f"weights of {model}")
@@ -103,6 +111,11 @@ def _check_options(config: pytest.Config) -> None:
             raise EfficarchError(
                 f"{option}: no folder {location!r}; give an existing folder or a hub id"
             )
+    folder = config.getoption("efficarch_images")
+    if folder is not None:
+        from efficarch.models.folder import labelled_images
+
+        config.stash[IMAGES] = labelled_images(Path(folder).expanduser())
 
 
 def _location(config: pytest.Config, option: str) -> str | None:
@@ -245,6 +258,12 @@ def _efficarch_encoders(request: pytest.FixtureRequest) -> "Encoders":
             seed=SEED,
         )
     )
+
+
+@pytest.fixture(scope="session")
+def efficarch_images(request: pytest.FixtureRequest) -> "list[Image] | None":
+    """The labelled images that --efficarch-images names; None without it."""
+    return request.config.stash.get(IMAGES, None)
 
 
 @pytest.fixture(scope="session")

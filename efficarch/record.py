@@ -4,8 +4,8 @@ Everything is frozen and knows nothing of files, torch or pytest. ``SCHEMA`` is 
 JSON these records are stored as:
 
 1: first version (cells, measurements with raw rounds, limits, machine).
-2: a measurement also has ``cossim_items`` and ``quality``. A file of version 1 reads as if no image
-   and no companion had been recorded.
+2: a measurement also has ``cossim_items``, ``quality`` and ``pairs_per_round``. A file of version 1
+   reads as if no image and no companion had been recorded; its rounds are one pair each.
 """
 
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A median with its 95 % interval."""
+    """A median, or where it says so a mean, with its 95 % interval."""
 
     value: float
     low: float
@@ -105,6 +105,7 @@ class Quality:
 class Measurement:
     """Everything measured of one cell; ``rounds_ms[i]`` and ``reference_rounds_ms[i]`` are a pair.
 
+    Each is the median of ``pairs_per_round`` calls, those of both sides in turns.
     The reference is the dense model for token reduction and causal attention for a scan. ``tokens``
     are those entering each layer, CLS included; ``items`` are the images or sequence positions one
     call processes. ``flops`` and ``peak_bytes`` are of one call.
@@ -112,6 +113,7 @@ class Measurement:
 
     rounds_ms: tuple[float, ...]
     reference_rounds_ms: tuple[float, ...]
+    pairs_per_round: int
     latency_ms: Estimate
     reference_ms: Estimate
     ratio: Estimate

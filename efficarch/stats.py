@@ -1,12 +1,13 @@
-"""Floats in, floats out: medians, paired ratios and their intervals.
+"""Floats in, floats out: medians, paired ratios, means and their intervals, fronts.
 
 Intervals of a median are distribution-free: the exact sign-test interval of
 ``scipy.stats.quantile_test``. Rounds of one process are correlated through that process, so these
 intervals describe one run; they are not evidence about the next one (docs/measuring.md).
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from math import exp, hypot, isfinite, log
+from math import exp, fsum, hypot, inf, isfinite, log
 from typing import Any
 
 from efficarch.record import Estimate
@@ -15,6 +16,11 @@ CONFIDENCE = 0.95
 
 MIN_ROUNDS = 6
 """Fewest rounds whose extremes bound the median with 95 % confidence: 1 - 2 * 0.5**6 = 0.969."""
+
+MIN_IMAGES = 8
+"""Fewest images whose resampled means say anything of the spread between images."""
+
+RESAMPLES = 4_999
 
 
 def median_interval(values: Sequence[float]) -> Estimate:
@@ -73,3 +79,53 @@ def relative_slope(values: Sequence[float]) -> float:
     spread = sum((i - centre) ** 2 for i in range(count))
     slope = sum((i - centre) * value for i, value in enumerate(values)) / spread
     return slope / median(values)
+
+
+def mean_interval(values: Sequence[float], seed: int = 0) -> Estimate:
+    """Return the mean of at least ``MIN_IMAGES`` values with its 95 % bootstrap interval.
+
+    Percentile bootstrap (Efron & Tibshirani, An Introduction to the Bootstrap, chapter 13), which
+    takes the values for independent draws.
+
+    Raises:
+        ValueError: too few values, or one that is not finite.
+    """
+    if len(values) < MIN_IMAGES:
+        raise ValueError(f"{len(values)} values give no interval; use at least {MIN_IMAGES}")
+    if not all(isfinite(value) for value in values):
+        raise ValueError("a value is not a finite number")
+    import numpy as np
+
+    mean = fsum(values) / len(values)
+    chosen = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
+    means = np.asarray(values)[chosen].mean(axis=1)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = (float(bound) for bound in np.quantile(means, (tail, 1 - tail)))
+    # the mean of equal values may leave its own interval by a rounding error
+    return Estimate(mean, min(mean, low), max(mean, high))
+
+
+def row_at(x: float, xs: Sequence[float], rows: Sequence[Sequence[float]]) -> list[float]:
+    """Interpolate between rows of values, each at its place on an ascending axis, linearly.
+
+    Beyond the last place stands the last row; before the first, the first piece goes on.
+    """
+    here = min(x, xs[-1])
+    right = min(max(bisect_left(xs, here), 1), len(xs) - 1)
+    width = xs[right] - xs[right - 1]
+    share = (here - xs[right - 1]) / width if width else 0.5
+    return [a + share * (b - a) for a, b in zip(rows[right - 1], rows[right], strict=True)]
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Return which points no other equals or betters in cost and value, the cheapest first.
+
+    A point is (cost, value): less cost and more value are better. Of equal points the first stays.
+    """
+    best = -inf
+    front = []
+    for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if points[index][1] > best:
+            front.append(index)
+            best = points[index][1]
+    return front

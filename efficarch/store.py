@@ -145,7 +145,8 @@ def _measurements(benchmarks: list[Any], schema: int) -> dict[str, Measurement]:
             raise RunFileError(f"cell {cell_id!r} is measured twice; every cell id must be unique")
         measurement = _mapping(entry.get("measurement"), cell_id)
         if schema == 1:
-            measurement = {**measurement, "cossim_items": [], "quality": plain(Quality())}
+            later = {"cossim_items": [], "quality": plain(Quality()), "pairs_per_round": 1}
+            measurement = {**measurement, **later}
         measured[cell_id] = _decode(Measurement, measurement, cell_id)
         _check_measurement(cell_id, measured[cell_id])
     return measured

@@ -1,17 +1,61 @@
-"""What the cells of a suite say about each other: does a method beat random pruning?"""
+"""What the cells of a suite say about each other in words: does a method beat random pruning?"""
 
 from collections.abc import Mapping, Sequence
 
 from efficarch.record import Cell, CellRun, Measurement, Weights
 
 from .badges import variant
-from .formats import count, distinct
+from .equal import Comparison, Standing, place
+from .formats import count, distinct, signed
 from .methods import is_control
 
 # more sentences than this under one table would not be read
 SHOWN = 12
 
+# cells that one sentence lists, so that it fits a line of the summary; the table has them all
+LISTED = 4
+
 Sample = tuple[Cell, Measurement]
+
+
+def equal_sentences(compared: Sequence[Comparison]) -> tuple[str, ...]:
+    """Say for each model and batch which cells beat random pruning at equal latency."""
+    groups: dict[tuple[object, ...], list[Comparison]] = {}
+    for item in compared:
+        groups.setdefault(place(item.cell), []).append(item)
+    return tuple(
+        _equal_sentence(standing, [item for item in group if item.standing is standing], group)
+        for group in groups.values()
+        for standing in Standing
+        if any(item.standing is standing for item in group)
+    )
+
+
+_EQUAL_WORDS = {
+    Standing.BEATS: "Beats random pruning at equal latency",
+    Standing.OPEN: "Cannot be told from random pruning at equal latency",
+    Standing.LOSES: "Does not beat random pruning at equal latency",
+    Standing.APART: "Not comparable with random pruning at this latency",
+}
+
+
+def _equal_sentence(
+    standing: Standing, items: Sequence[Comparison], group: Sequence[Comparison]
+) -> str:
+    cell = items[0].cell
+    left_out = len(items) - LISTED
+    listed = [_gap_words(item) for item in items[:LISTED]]
+    listed += [f"{left_out} more"] if left_out > 0 else []
+    where = f"{cell.model}, batch {cell.batch}, {cell.dtype}, {cell.device}"
+    return (
+        f"{_EQUAL_WORDS[standing]} ({where}), {len(items)} of {count(len(group), 'cell')}: "
+        f"{'; '.join(listed)}."
+    )
+
+
+def _gap_words(item: Comparison) -> str:
+    # why a cell was not compared stands in the table
+    return f"{variant(item.cell)} {signed(item.gap)}" if item.gap else variant(item.cell)
 
 
 def control_sentences(lines: Sequence[CellRun]) -> tuple[str, ...]:

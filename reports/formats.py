@@ -38,6 +38,16 @@ def fraction(part: float, whole: float) -> str:
     return f"\N{MULTIPLICATION SIGN} {part / whole:.2f}" if whole else ABSENT
 
 
+def signed(difference: Estimate) -> str:
+    """Write a difference of cosine similarities with its bounds, each with its sign."""
+    low, value, high = (
+        # adding zero turns a rounded -0.0 into 0.0
+        f"{round(number, 4) + 0.0:+.4f}"
+        for number in (difference.low, difference.value, difference.high)
+    )
+    return f"{value} [{low}, {high}]"
+
+
 def percent(ratio: float) -> str:
     """Write a ratio as a signed change."""
     return f"{100 * (ratio - 1):+.1f} %"

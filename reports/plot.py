@@ -108,6 +108,15 @@ class Guide:
     text: str
 
 
+@dataclass(frozen=True)
+class Front:
+    """A line along the best points, with its name in the legend."""
+
+    path: str
+    name: str
+    legend_y: float
+
+
 def step_of(span: float, wanted: int = 6) -> float:
     """Return the largest of 1, 2 or 5 times a power of ten that gives the wanted ticks."""
     size = 10.0 ** floor(log10(span / wanted))
@@ -129,7 +138,8 @@ def straight(values: Sequence[float], start: float, end: float) -> tuple[Scale, 
 
 def decades(values: Sequence[float], start: float, end: float) -> tuple[Scale, tuple[Tick, ...]]:
     """Return a logarithmic scale over positive values with ticks at 1, 2 and 5."""
-    first, last = floor(log10(min(values))), ceil(log10(max(values)))
+    # a decade more on the low side: rounding lifts the logarithm of a value just below a power
+    first, last = floor(log10(min(values))) - 1, ceil(log10(max(values)))
     marks = [factor * 10.0**power for power in range(first, last + 1) for factor in (1, 2, 5)]
     low = max((mark for mark in marks if mark <= min(values)), default=min(values))
     high = min((mark for mark in marks if mark > max(values)), default=10 * max(values))

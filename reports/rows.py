@@ -7,7 +7,10 @@ from efficarch.gate import Outcome, cossim_breach, latency_breaches
 from efficarch.record import Limits, Measurement, Weights
 
 from .badges import Badge, Judged, badge, change_badge, reference_name, variant
-from .findings import control_sentences
+from .companions import companions
+from .equal import comparisons
+from .equal_table import EqualTable, equal_table
+from .findings import control_sentences, equal_sentences
 from .formats import (
     ABSENT,
     budget,
@@ -32,12 +35,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Value:
-    """One table cell; ``flag`` is the word for a broken limit, ``wraps`` allows a long detail."""
+    """One table cell; ``flag`` is the word for a broken limit, ``wraps`` allows a long detail.
+
+    ``lines`` are figures of equal rank, one below the other, in place of ``text``.
+    """
 
     text: str
     detail: str = ""
     flag: str = ""
     wraps: bool = False
+    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class Table:
     rows: tuple[Row, ...]
     groups: tuple[Group, ...]
     findings: tuple[str, ...]
+    equal: EqualTable | None
 
 
 def suite_tables(judged: Sequence[Judged], *, with_baseline: bool) -> tuple[Table, ...]:
@@ -80,20 +88,36 @@ def suite_tables(judged: Sequence[Judged], *, with_baseline: bool) -> tuple[Tabl
 def _table(anchor: str, suite: str, items: list[Judged], with_baseline: bool) -> Table:
     ordered = sorted(filter(stands_alone, items), key=lambda item: not item.failed)
     references = sorted({reference_name(item.line.cell) for item in items})
+    lines = [item.line for item in items]
+    compared = comparisons(lines)
+    extra = Extra(
+        change=with_baseline,
+        companions=any(companions(line.measurement) for line in lines if line.measurement),
+    )
     return Table(
         anchor=anchor,
         suite=suite,
         caption=f"{suite}: every cell against {' or '.join(references)} in the same rounds",
-        columns=_columns(with_baseline),
-        rows=tuple(_row(item, with_baseline) for item in ordered),
+        columns=_columns(extra),
+        rows=tuple(_row(item, extra) for item in ordered),
         groups=unmeasured_groups(items),
-        findings=control_sentences([item.line for item in items]),
+        findings=(*equal_sentences(compared), *control_sentences(lines)),
+        equal=equal_table(f"{anchor}-equal", suite, compared),
     )
 
 
-def _columns(with_baseline: bool) -> tuple[Column, ...]:
-    change = (Column("Change", "of the ratio"),) if with_baseline else ()
-    cossim_change = (Column("CosSim change", "of the mean"),) if with_baseline else ()
+@dataclass(frozen=True)
+class Extra:
+    """Which columns a table has besides those of every table."""
+
+    change: bool
+    companions: bool
+
+
+def _columns(extra: Extra) -> tuple[Column, ...]:
+    change = (Column("Change", "of the ratio"),) if extra.change else ()
+    cossim_change = (Column("CosSim change", "of the mean"),) if extra.change else ()
+    beside = (Column("Beside CosSim", "not gated"),) if extra.companions else ()
     return (
         Column("Reference, ms", "95 % interval"),
         Column("Now, ms", "95 % interval"),
@@ -102,6 +126,7 @@ def _columns(with_baseline: bool) -> tuple[Column, ...]:
         *change,
         Column("CosSim", "mean; lowest, floor"),
         *cossim_change,
+        *beside,
         Column("Tokens", "mean / last layer"),
         Column("GFLOP", "of reference"),
         Column("Peak MB", "of reference"),
@@ -109,13 +134,12 @@ def _columns(with_baseline: bool) -> tuple[Column, ...]:
     )
 
 
-def _row(item: Judged, with_baseline: bool) -> Row:
+def _row(item: Judged, extra: Extra) -> Row:
     line, cell = item.line, item.line.cell
     values: tuple[Value, ...] = ()
     weights: tuple[str, ...] = ()
     if line.measurement is not None:
-        changes = _changes(item, line.measurement) if with_baseline else None
-        values = _values(line.measurement, line.limits, changes)
+        values = _values(item, line.measurement, extra)
         weights = _weights(line.measurement)
     return Row(
         anchor=item.anchor,
@@ -130,21 +154,21 @@ def _row(item: Judged, with_baseline: bool) -> Row:
     )
 
 
-def _values(
-    measured: Measurement, limits: Limits, changes: tuple[Value, Value] | None
-) -> tuple[Value, ...]:
+def _values(item: Judged, measured: Measurement, extra: Extra) -> tuple[Value, ...]:
     latency, reference, ratio = measured.latency_ms, measured.reference_ms, measured.ratio
     shown = places(latency.value)
     shown_reference = places(reference.value)
     shown_ratio = max(3, places(ratio.value))
+    changes = _changes(item, measured) if extra.change else ()
     return (
         Value(f"{reference.value:,.{shown_reference}f}", interval(reference, shown_reference)),
         Value(f"{latency.value:,.{shown}f}", interval(latency, shown)),
         Value(f"{ratio.value:.{shown_ratio}f}", interval(ratio, shown_ratio)),
-        _budget(measured, limits),
-        *(changes[:1] if changes else ()),
-        quality(measured, limits),
-        *(changes[1:] if changes else ()),
+        _budget(measured, item.line.limits),
+        *changes[:1],
+        quality(measured, item.line.limits),
+        *changes[1:],
+        *((_beside(measured),) if extra.companions else ()),
         Value(
             f"{measured.tokens_mean:,.0f} / {measured.tokens_final:,}",
             f"of {measured.reference_tokens:,}",
@@ -176,6 +200,11 @@ def quality(measured: Measurement, limits: Limits) -> Value:
         return Value(word, "random weights: timing only", wraps=True)
     detail = f"{cossim(measured.cossim.minimum)}, floor\N{NO-BREAK SPACE}{cossim(limits.cossim)}"
     return Value(cossim(measured.cossim.mean), detail, "below floor" if broken else "", wraps=True)
+
+
+def _beside(measured: Measurement) -> Value:
+    lines = companions(measured)
+    return Value("" if lines else ABSENT, lines=lines)
 
 
 def _weights(measured: Measurement) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from efficarch.gate import Outcome, Verdict, check_limits, compare
 from efficarch.record import Run, Status
 
 from .badges import Badge, Judged, badge, change_badge, judge, reference_name
-from .charts import Chart, charts
+from .charts import charts
+from .drawing import Chart
 from .facts import (
     READING,
     Fact,

@@ -7,9 +7,9 @@ from efficarch.models.images import packaged_photos
 
 
 @pytest.fixture(scope="session")
-def photos() -> list[Image]:
-    """32 square RGB crops of packaged photos; the last two are text."""
-    return packaged_photos()
+def photos(efficarch_images: list[Image] | None) -> list[Image]:
+    """32 square RGB crops of packaged photos, the last two of text; or the images asked for."""
+    return packaged_photos() if efficarch_images is None else efficarch_images
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from efficarch.cli import main
+from efficarch.models import MODELS
 from efficarch.record import Status
 from efficarch.store import load_run
 from tests import inner, samples
@@ -169,6 +170,32 @@ def test_unwritable_folder_is_found_before_measuring(
     assert "cannot write" in capsys.readouterr().err
 
 
+def test_options_reach_pytest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every option that names weights or images is handed on under the plugin's name."""
+    handed: list[str] = []
+    monkeypatch.setattr(pytest, "main", lambda arguments: handed.extend(arguments) or 2)
+    named = [f"{row.option}=some/{row.name}" for row in MODELS.values() if row.option]
+
+    code = main(
+        ["bench", f"--suites={tmp_path}", f"--out={tmp_path}", "--images=my/photos", *named]
+    )
+
+    assert code == 2
+    assert "no cell was measured" in capsys.readouterr().err
+    assert {*named, "--efficarch-images=my/photos"} <= set(handed)
+
+
+def test_missing_images_exit_2(checkout: Path) -> None:
+    """An images folder that is not there ends in one sentence and exit code 2."""
+    result = bench(checkout, "--images=nowhere")
+
+    assert result.returncode == 2
+    assert "no images folder 'nowhere'; it needs one subfolder a class" in result.stderr
+    assert not list((checkout / "reports/out").iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -239,6 +266,8 @@ def test_doctor_names_a_fix_for_everything_missing(capsys: pytest.CaptureFixture
         "nvidia-ml-py",
         "dinov2-small weights",
         "clip-vit-b16 weights",
+        "siglip-base-p16 weights",
+        "vit-b16 weights",
         "baseline",
     ]
     for line in lines:

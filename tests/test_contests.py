@@ -1,4 +1,4 @@
-"""Claims about contests and how a cell is measured, with invented time."""
+"""Claims about contests: what is set against what, and what is known of it without a clock."""
 
 import re
 from collections import Counter
@@ -13,25 +13,24 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from efficarch.bench import Result, Rounds, measure
 from efficarch.contests import encoders as encoder_contests
-from efficarch.contests.base import Arm, Contest, Costs, Settings
+from efficarch.contests.base import Contest, Settings
 from efficarch.contests.encoders import Encoders
 from efficarch.contests.scans import scan_contest
 from efficarch.errors import EfficarchError
 from efficarch.gate import cossim_breach
 from efficarch.models.base import WeightsRequest
-from efficarch.record import CosSim, Limits, Measurement, Quality, Weights
+from efficarch.record import CosSim, Limits, Weights
 from efficarch.reducers import REDUCERS
 from efficarch.reducers.base import Reducer
 from efficarch.scan import ScanInputs, backend, synthetic_inputs
 from efficarch.scan.backends import Backend
 from efficarch.scan.flops import attention_flops, scan_flops
+from tests import samples
 from tests.models.samples import tiny
 
-ROUNDS = 6
 SETTINGS = Settings(
-    device="cpu", dtype="float32", weights=Weights.RANDOM, locations={}, rounds=ROUNDS, seed=7
+    device="cpu", dtype="float32", weights=Weights.RANDOM, locations={}, rounds=6, seed=7
 )
 
 
@@ -40,156 +39,6 @@ def inference() -> Iterator[None]:
     """Run as the suites do, without autograd."""
     with torch.inference_mode():
         yield
-
-
-@dataclass
-class Stage:
-    """A contest of two calls that only note they ran, and a clock with known times for them."""
-
-    subject_ms: list[float] = field(default_factory=list)
-    reference_ms: list[float] = field(default_factory=list)
-    log: list[str] = field(default_factory=list)
-
-    def contest(self) -> Contest:
-        """Return the contest."""
-        return Contest(
-            subject=Arm(call=lambda: self.log.append("subject"), context=self._context),
-            reference=Arm(call=lambda: self.log.append("reference")),
-            costs=Costs((17, 9), 50, 5),
-            reference_costs=Costs((17, 17), 100, 10),
-            cossim=CosSim(0.9, 0.8, 0.7, 32),
-            cossim_items=(0.9,),
-            quality=Quality(),
-            items=8,
-            weights=Weights.PRETRAINED,
-            source="a sample",
-        )
-
-    def time_ms(self, call: Callable[[], object]) -> float:
-        """Run the call and return the next time of whichever it was."""
-        self.log.append("start")
-        call()
-        ran = self.log[-1]
-        self.log.append("stop")
-        return {"subject": self.subject_ms, "reference": self.reference_ms}[ran].pop(0)
-
-    @contextmanager
-    def _context(self) -> Iterator[None]:
-        self.log.append("enter")
-        yield
-        self.log.append("leave")
-
-    def measure(self) -> tuple[Measurement, list[float]]:
-        """Measure ``ROUNDS`` rounds; also return what the odometer was told."""
-        advanced: list[float] = []
-
-        def repeat(one_round: Callable[[], None]) -> None:
-            for _round in range(ROUNDS):
-                one_round()
-
-        measurement = measure(
-            self.contest(), clock=self, settings=SETTINGS, repeat=repeat, advance=advanced.append
-        )
-        return measurement, advanced
-
-
-def test_rounds_alternate_the_order() -> None:
-    """Subject first, then reference first, and so on, so that a drift favours neither."""
-    stage = Stage([1.0] * 4, [2.0] * 4)
-    rounds = Rounds(stage.contest(), stage)
-
-    for _pair in range(4):
-        rounds.pair()
-
-    ran = [line[0] for line in stage.log if line in ("subject", "reference")]
-    assert "".join(ran) == "srrssrrs"
-
-
-def test_a_pair_is_subject_then_reference_whoever_ran_first() -> None:
-    """Alternating does not swap the numbers."""
-    stage = Stage([1.0, 2.0], [10.0, 20.0])
-    rounds = Rounds(stage.contest(), stage)
-
-    assert [rounds.pair(), rounds.pair()] == [(1.0, 10.0), (2.0, 20.0)]
-
-
-def test_the_subject_s_context_is_outside_the_timing() -> None:
-    """Attaching a method is not timed, and the reference runs without it."""
-    stage = Stage([1.0, 1.0], [1.0, 1.0])
-    rounds = Rounds(stage.contest(), stage)
-
-    rounds.pair()
-    rounds.pair()
-
-    subject = ["enter", "start", "subject", "stop", "leave"]
-    reference = ["start", "reference", "stop"]
-    assert stage.log == [*subject, *reference, *reference, *subject]
-
-
-def test_measuring_keeps_the_rounds_raw() -> None:
-    """The rounds are those after the warm-up, in order and unrounded, both sides of a pair."""
-    subject, reference = [2.0, 2.1, 1.9, 2.2, 2.0, 2.05], [4.0, 4.2, 3.8, 4.4, 4.0, 4.1]
-    # a warm-up of equal rounds ends after three
-    stage = Stage([9.0] * 3 + subject, [8.0] * 3 + reference)
-
-    measurement, advanced = stage.measure()
-
-    assert measurement.rounds_ms == tuple(subject)
-    assert measurement.reference_rounds_ms == tuple(reference)
-    assert advanced == subject
-    assert stage.subject_ms == stage.reference_ms == []
-
-
-def test_measuring_known_times_gives_the_known_ratio() -> None:
-    """Every round half as long as its reference is a ratio of 0.5 with no width."""
-    reference = [4.0, 5.0, 3.0, 4.5, 4.2, 3.9]
-    stage = Stage([1.0] * 3 + [t / 2 for t in reference], [1.0] * 3 + reference)
-
-    measurement, _advanced = stage.measure()
-
-    ratio = measurement.ratio
-    assert (ratio.low, ratio.value, ratio.high) == pytest.approx((0.5, 0.5, 0.5))
-    assert measurement.latency_ms.value == pytest.approx(2.05)
-    assert measurement.reference_ms.value == pytest.approx(4.1)
-
-
-def test_throughput_is_items_over_the_median_latency() -> None:
-    """Eight images in 2 ms are 4000 per second."""
-    measurement, _advanced = Stage([2.0] * 9, [4.0] * 9).measure()
-
-    assert measurement.throughput_per_s == pytest.approx(4000)
-
-
-def test_measuring_carries_the_contest_over() -> None:
-    """What needed no clock arrives unchanged, with the session's seed and autocast."""
-    measurement, _advanced = Stage([2.0] * 9, [4.0] * 9).measure()
-
-    assert (measurement.tokens, measurement.reference_tokens) == ((17, 9), 17)
-    assert (measurement.flops, measurement.reference_flops) == (50, 100)
-    assert (measurement.peak_bytes, measurement.reference_peak_bytes) == (5, 10)
-    assert measurement.cossim == CosSim(0.9, 0.8, 0.7, 32)
-    assert (measurement.items, measurement.weights) == (8, Weights.PRETRAINED)
-    assert (measurement.source, measurement.seed) == ("a sample", 7)
-    assert measurement.autocast is False
-
-
-def test_autocast_is_recorded() -> None:
-    """A run under autocast is told apart from one without."""
-    with torch.autocast("cpu", torch.bfloat16):
-        measurement, _advanced = Stage([2.0] * 9, [4.0] * 9).measure()
-
-    assert measurement.autocast is True
-
-
-@pytest.mark.parametrize(("limit", "holds"), [(0.6, True), (0.4, False)])
-def test_a_result_compares_with_its_budget(limit: float, holds: bool) -> None:
-    """The ratio of 0.5 keeps a budget of 0.6 and breaks one of 0.4; CosSim is the mean."""
-    measurement, _advanced = Stage([2.0] * 9, [4.0] * 9).measure()
-    result = Result(measurement, Limits(0.85, limit, None, ("sample",)))
-
-    assert (result.latency <= result.budget.latency) is holds
-    assert bool(result.latency.breaches(result.budget.latency)) is not holds
-    assert result.cossim == 0.9 > result.budget.cossim
 
 
 @dataclass
@@ -351,8 +200,7 @@ class Breaker(Reducer):
 
 def breaks(contest: Contest, floor: float) -> bool:
     """Say whether the contest's CosSim breaks a floor, as the gate judges it."""
-    measurement, _advanced = Stage([2.0] * 9, [4.0] * 9).measure()
-    judged = replace(measurement, cossim=contest.cossim)
+    judged = replace(samples.measurement(), cossim=contest.cossim)
     return cossim_breach(judged, Limits(floor, 1.0, None, ())) is not None
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from torch import Tensor, nn
 
 from efficarch.errors import MissingWeightsError
@@ -193,8 +194,9 @@ def test_two_tests_of_one_cell_are_refused(suite: pytest.Pytester) -> None:
         (["--efficarch-rounds=5"], "*rounds is 5;*at least 6*"),
         (["--clip-path=/nowhere/at/all"], "*--clip-path: no folder '/nowhere/at/all'*"),
         (["--efficarch-device=cuda"], "*torch sees no CUDA device*"),
+        (["--efficarch-images=/nowhere/at/all"], "*no images folder '/nowhere/at/all'*"),
     ],
-    ids=["too few rounds", "missing weights folder", "no CUDA"],
+    ids=["too few rounds", "missing weights folder", "no CUDA", "missing images folder"],
 )
 def test_bad_options_end_at_collection(
     suite: pytest.Pytester, options: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch
@@ -393,11 +395,75 @@ def test_options_are_pinned() -> None:
         "--efficarch-dtype",
         "--efficarch-weights",
         "--efficarch-rounds",
+        "--efficarch-images",
         "--dinov2-path",
         "--clip-path",
+        "--siglip-path",
+        "--vit-path",
         "--qwen-3b-path",
         "--qwen-7b-path",
     ]
+
+
+@pytest.fixture
+def classes(tmp_path: Path) -> Path:
+    """Return a folder of two classes of two images."""
+    for label, shade in (("cat", 60), ("dog", 200)):
+        (tmp_path / label).mkdir()
+        for name in ("a.png", "b.png"):
+            Image.effect_noise((64, 32), shade).convert("RGB").save(tmp_path / label / name)
+    return tmp_path
+
+
+OWN_IMAGES = """
+from suites.conftest import photos
+
+
+@pytest.fixture(scope="session")
+def images(photos):
+    return photos
+"""
+
+
+def test_images_of_ones_own_take_the_photos_place(suite: pytest.Pytester, classes: Path) -> None:
+    """The suites' photos are those of the folder, square and in order of class and name."""
+    (suite.path / "conftest.py").write_text(inner.CONFTEST.split("@pytest.fixture")[0] + OWN_IMAGES)
+    clock = "@pytest.fixture(scope='session')\ndef efficarch_clock():\n    return WorkClock()\n"
+    edit(suite, "conftest.py", "from suites", f"{clock}\nfrom suites")
+    check = (
+        "    from efficarch.models.folder import label_of\n"
+        "    assert [label_of(image) for image in images] == ['cat', 'cat', 'dog', 'dog']\n"
+        "    assert {image.size for image in images} == {(32, 32)}\n"
+    )
+    edit(suite, "test_tiny.py", RUN, f"{check}{RUN}")
+    # the floor was set on other images
+    edit(suite, "budgets.toml", "cossim = 0.5", "cossim = -1")
+
+    run(suite, f"--efficarch-images={classes}").assert_outcomes(passed=2)
+
+    measured = lines(suite)["random"].measurement
+    assert measured.cossim.items == 4
+    assert measured.quality.retrieval is not None
+    assert "4 images of 56 px" in measured.source
+
+
+def test_without_the_option_the_photos_are_the_packaged_ones(suite: pytest.Pytester) -> None:
+    """The suites' own fixture answers with 32 crops."""
+    suite.makeconftest("import pytest\n" + OWN_IMAGES)
+    suite.makepyfile(test_tiny="def test_photos(images):\n    assert len(images) == 32\n")
+
+    suite.runpytest_inprocess("-p", "efficarch.plugin").assert_outcomes(passed=1)
+
+
+def test_images_that_do_not_do_end_at_collection(suite: pytest.Pytester, classes: Path) -> None:
+    """A folder with an unreadable file stops the session in one sentence, before any measuring."""
+    (classes / "dog" / "b.png").write_text("no image")
+
+    result = run(suite, f"--efficarch-images={classes}")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: cannot read *b.png as an image; remove it or *"])
+    assert not (suite.path / "run.json").exists()
 
 
 def test_another_projects_bench_fixture_is_left_alone(pytester: pytest.Pytester) -> None:

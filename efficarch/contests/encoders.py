@@ -8,23 +8,46 @@ from PIL.Image import Image
 from torch import Tensor
 
 from efficarch.contests.base import Arm, Contest, Costs, Settings
+from efficarch.contests.companions import Companions
 from efficarch.errors import EfficarchError
 from efficarch.models import model_row
 from efficarch.models.base import Subject, WeightsRequest
+from efficarch.models.folder import label_of
 from efficarch.models.vit import recorded_tokens, torch_dtype
 from efficarch.probe import count_flops, peak_bytes
 from efficarch.quality import cosine_rows, summarise
-from efficarch.record import Quality
 from efficarch.reducers.base import Reducer
+
+
+@dataclass(frozen=True)
+class Photos:
+    """A set of images as one model takes them."""
+
+    model: str
+    images: tuple[Image, ...]
+    pixels: Tensor  # [n, 3, height, width]
+    digest: str
+
+    def holds(self, model: str, images: list[Image]) -> bool:
+        """Whether these are the very same image objects, for the same model."""
+        same = len(images) == len(self.images) and all(
+            mine is theirs for mine, theirs in zip(self.images, images, strict=True)
+        )
+        return same and model == self.model
 
 
 @dataclass
 class Encoders:
-    """Loaded encoders and what is known of them dense, so that a session does each once."""
+    """Loaded encoders and what is known of them dense, so that a session does each once.
+
+    Images must not be changed in place while a session lasts.
+    """
 
     settings: Settings
     _subjects: dict[str, Subject] = field(default_factory=dict)
     _dense: dict[tuple[str, str, int], tuple[Tensor, Costs]] = field(default_factory=dict)
+    _companions: dict[str, Companions] = field(default_factory=dict)
+    _photos: Photos | None = None
 
     def subject(self, model: str) -> Subject:
         """Load a model on first use, in the session's dtype and on its device."""
@@ -39,32 +62,27 @@ class Encoders:
                 )
             loaded.model.to(device=settings.device, dtype=torch_dtype(settings.dtype))
             self._subjects[model] = loaded
+            self._companions[model] = Companions(loaded)
         return self._subjects[model]
 
     def contest(self, *, model: str, reducer: Reducer, images: list[Image], batch: int) -> Contest:
         """Set a reduced encoder against itself dense.
 
-        Latency is that of the first ``batch`` images; CosSim is over all images, ``batch`` at a
-        time.
+        Latency is that of the first ``batch`` images; CosSim and its companions are over all
+        images, ``batch`` at a time.
         """
         if not 1 <= batch <= len(images):
             raise EfficarchError(f"batch is {batch}, with {len(images)} images to choose from")
         subject = self.subject(model)
-        pixels = subject.prepare(images).to(self.settings.device, torch_dtype(self.settings.dtype))
+        photos = self._prepared(model, images)
         reduced = Arm(
-            call=lambda: subject.embed(pixels[:batch]),
+            call=lambda: subject.embed(photos.pixels[:batch]),
             context=lambda: reducer.attach(subject.model),
         )
         dense = Arm(call=reduced.call)
-        digest = _digest(images)
-        key = (model, digest, batch)
-        if key not in self._dense:
-            self._dense[key] = (
-                _embeddings(subject, dense, pixels, batch),
-                _encoder_costs(subject, dense, self.settings.device),
-            )
-        embeddings, dense_costs = self._dense[key]
-        similarity = cosine_rows(_embeddings(subject, reduced, pixels, batch), embeddings)
+        reference, dense_costs = self._dense_side(photos, dense, batch)
+        embeddings = _embeddings(subject, reduced, photos.pixels, batch)
+        similarity = cosine_rows(embeddings, reference)
         return Contest(
             subject=reduced,
             reference=dense,
@@ -72,18 +90,38 @@ class Encoders:
             reference_costs=dense_costs,
             cossim=summarise(similarity),
             cossim_items=tuple(similarity.tolist()),
-            quality=Quality(),
+            quality=self._companions[model].of(embeddings, reference, list(map(label_of, images))),
             items=batch,
             weights=subject.weights,
-            source=f"{subject.source}; {len(images)} images of {pixels.shape[-1]} px, {digest}",
+            source=f"{subject.source}; {len(images)} images of {photos.pixels.shape[-1]} px, "
+            f"{photos.digest}",
         )
+
+    def _prepared(self, model: str, images: list[Image]) -> Photos:
+        """Prepare and hash images once for the cells of a model, which follow each other."""
+        if self._photos is None or not self._photos.holds(model, images):
+            pixels = self.subject(model).prepare(images)
+            pixels = pixels.to(self.settings.device, torch_dtype(self.settings.dtype))
+            self._photos = Photos(model, tuple(images), pixels, _digest(images))
+        return self._photos
+
+    def _dense_side(self, photos: Photos, dense: Arm, batch: int) -> tuple[Tensor, Costs]:
+        key = (photos.model, photos.digest, batch)
+        if key not in self._dense:
+            subject = self.subject(photos.model)
+            self._dense[key] = (
+                _embeddings(subject, dense, photos.pixels, batch),
+                _encoder_costs(subject, dense, self.settings.device),
+            )
+        return self._dense[key]
 
 
 def _digest(images: list[Image]) -> str:
     """Return what tells one set of images from another: the start of a hash of their pixels."""
     hashed = sha256()
     for image in images:
-        hashed.update(repr((image.mode, image.size)).encode())
+        label = label_of(image)
+        hashed.update(repr((image.mode, image.size, *([] if label is None else [label]))).encode())
         hashed.update(image.tobytes())
     return f"sha256 {hashed.hexdigest()[:12]}"
 

@@ -50,6 +50,19 @@ MODELS = {
             "--clip-path",
         ),
         ModelRow(
+            "siglip-base-p16",
+            "efficarch.models.siglip",
+            "SigLIP base image encoder, 93 M parameters, 196 tokens, no CLS (arXiv 2303.15343)",
+            "--siglip-path",
+        ),
+        ModelRow(
+            "vit-b16",
+            "efficarch.models.vit_classifier",
+            "ViT-B/16 without its classification head, 86 M parameters, 197 tokens "
+            "(arXiv 2010.11929)",
+            "--vit-path",
+        ),
+        ModelRow(
             "qwen2.5-vl-3b",
             "efficarch.models.qwen2_5_vl:load_3b",
             "Qwen2.5-VL-3B, whole model: image and prompt to text (arXiv 2502.13923)",

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from PIL.Image import Image
+from PIL.Image import Image, Resampling
 from torch import Tensor, nn
 
 from efficarch.record import Weights
@@ -22,11 +22,23 @@ class WeightsRequest:
 
 
 @dataclass(frozen=True)
+class TextHead:
+    """A zero-shot classifier: text embeddings of unit length, and what their cosines are scaled by.
+
+    In float32 on the CPU, whatever the model of the images runs in.
+    """
+
+    embeddings: Tensor  # [classes, channels]
+    scale: float
+
+
+@dataclass(frozen=True)
 class Subject:
     """A loaded model in evaluation mode with its way in and its way out.
 
     ``prepare`` turns images into pixel values [n, 3, height, width]; ``embed`` turns those into
-    one embedding per image [n, channels].
+    one embedding per image [n, channels]; ``classify`` turns texts into a head over those
+    embeddings, where the checkpoint has a text tower and its tokenizer.
     """
 
     model: nn.Module
@@ -34,6 +46,7 @@ class Subject:
     embed: Callable[[Tensor], Tensor]
     weights: Weights
     source: str
+    classify: Callable[[list[str]], TextHead] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,8 +66,9 @@ class LanguageSubject:
 
 @dataclass(frozen=True)
 class Normalization:
-    """Input size and the per-channel statistics a family was trained with."""
+    """Input size, per-channel statistics and resizing filter a model was trained with."""
 
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    resample: Resampling = Resampling.BICUBIC

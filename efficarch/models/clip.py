@@ -5,9 +5,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from efficarch.models.base import Normalization, Subject, WeightsRequest
+from efficarch.models.checkpoint import Family, fixed_normalization, load_family
 from efficarch.models.images import prepare
-from efficarch.models.loading import load_cached, load_pretrained, load_random
-from efficarch.record import Weights
+from efficarch.models.texts import text_tower
 
 HUB_ID = "openai/clip-vit-base-patch16"
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -27,29 +27,24 @@ CONFIG: dict[str, Any] = {
 def load(request: WeightsRequest) -> Subject:
     """Load the model as asked; the embedding is the projected image embedding, [n, 512].
 
-    Without a location only a copy already on this machine is used: a benchmark does not download
-    what nobody named.
-
     Raises:
         MissingWeightsError: no such weights here, or a folder that does not fit.
     """
-    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+    from transformers import CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    if request.weights is Weights.RANDOM:
-        config = CLIPVisionConfig(**CONFIG)
-        model, source = load_random(CLIPVisionModelWithProjection, config, request.seed)
-    elif request.location is not None:
-        model, source = load_pretrained(CLIPVisionModelWithProjection, request.location)
-    else:
-        model, source = load_cached(CLIPVisionModelWithProjection, HUB_ID, option="--clip-path")
-    model.eval()
-    normalization = Normalization(model.config.image_size, MEAN, STD)
+    config = CLIPVisionConfig(**CONFIG)
+    family = Family(CLIPVisionModelWithProjection, config, HUB_ID, "--clip-path")
+    loaded = load_family(family, request)
+    normalization = fixed_normalization(
+        loaded, Normalization(loaded.model.config.image_size, MEAN, STD)
+    )
     return Subject(
-        model=model,
+        model=loaded.model,
         prepare=lambda images: prepare(images, normalization),
-        embed=lambda pixels: _embed(model, pixels),
+        embed=lambda pixels: _embed(loaded.model, pixels),
         weights=request.weights,
-        source=source,
+        source=loaded.source,
+        classify=text_tower(CLIPModel, loaded.checkpoint),
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from efficarch.errors import MissingWeightsError
 from efficarch.models.base import Normalization, Subject, WeightsRequest
+from efficarch.models.checkpoint import checkpoint_at, normalization_of
 from efficarch.models.images import prepare
 from efficarch.models.loading import load_pretrained, load_random, load_state
 from efficarch.record import Weights
@@ -38,17 +39,20 @@ def load(request: WeightsRequest) -> Subject:
     """
     from transformers import Dinov2Config, Dinov2Model
 
+    normalization = NORMALIZATION
     if request.weights is Weights.RANDOM:
         model, source = load_random(Dinov2Model, Dinov2Config(**CONFIG), request.seed)
     elif request.location is not None:
         model, source = load_pretrained(Dinov2Model, request.location)
+        # not the image_size of its configuration: that is 518, of pre-training's last steps
+        normalization = normalization_of(checkpoint_at(request.location), NORMALIZATION)
     else:
         state, source = packaged_state()
         model = load_state(Dinov2Model, Dinov2Config(**CONFIG), state)
     model.eval()
     return Subject(
         model=model,
-        prepare=lambda images: prepare(images, NORMALIZATION),
+        prepare=lambda images: prepare(images, normalization),
         embed=lambda pixels: _embed(model, pixels),
         weights=request.weights,
         source=source,

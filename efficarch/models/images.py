@@ -73,10 +73,10 @@ def _crop(image: Image.Image, position: int) -> Image.Image:
 
 
 def prepare(images: list[Image.Image], normalization: Normalization) -> Tensor:
-    """Resize square images (bicubic), scale to [0, 1] and normalise: float32 [n, 3, size, size]."""
+    """Resize square images, scale to [0, 1] and normalise: float32 [n, 3, size, size]."""
     size = (normalization.size, normalization.size)
     pixels = np.stack(
-        [np.asarray(image.resize(size, Image.Resampling.BICUBIC)) for image in images]
+        [np.asarray(image.resize(size, normalization.resample)) for image in images]
     )  # [n, size, size, 3]
     scaled = torch.from_numpy(pixels).float() / 255
     mean, std = torch.tensor(normalization.mean), torch.tensor(normalization.std)

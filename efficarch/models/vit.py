@@ -160,6 +160,22 @@ def blocks_of(model: nn.Module) -> list[Block]:
     return found
 
 
+def patch_convolution(model: nn.Module) -> nn.Conv2d:
+    """Return the convolution that cuts the pixels into patches.
+
+    Raises:
+        EfficarchError: the model is of no known family, or has no such convolution.
+    """
+    blocks_of(model)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            return module
+    raise EfficarchError(
+        f"{type(model).__name__} has no convolution that cuts pixels into patches; "
+        "name the whole image encoder, not its blocks"
+    )
+
+
 @contextmanager
 def recorded_tokens(model: nn.Module) -> Iterator[list[int]]:
     """Within the context, append to the yielded list the tokens entering each block."""

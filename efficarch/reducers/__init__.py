@@ -4,93 +4,44 @@ Suites, tests, the README table and the report read this table. Importing it imp
 loads its file when asked.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from efficarch.reducers.table import (
+    ENCODERS,
+    EVERY_MODEL,
+    LANGUAGE_MODELS,
+    WITH_CLS,
+    Method,
+    MethodTable,
+    Part,
+)
 
-from efficarch.errors import UnknownNameError
+__all__ = [
+    "ENCODERS",
+    "EVERY_MODEL",
+    "LANGUAGE_MODELS",
+    "REDUCERS",
+    "Method",
+    "MethodTable",
+    "Part",
+]
 
-if TYPE_CHECKING:
-    from efficarch.reducers.base import Reducer
-
-ENCODERS = ("clip-vit-b16", "dinov2-small")
-LANGUAGE_MODELS = ("qwen2.5-vl-3b", "qwen2.5-vl-7b", "qwen2.5-vl-reduced")
-EVERY_MODEL = (*ENCODERS, *LANGUAGE_MODELS)
-
-
-@dataclass(frozen=True)
-class Part:
-    """One reducer of a method.
-
-    ``target`` is a ``module:class`` pair inside this package; a part that does not take a keep
-    ratio is built without one. ``options`` are fixed hyper-parameters.
-    """
-
-    target: str
-    takes_keep: bool = True
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def kind(self) -> "Callable[..., Reducer]":
-        """Import the reducer's class."""
-        module, name = self.target.split(":")
-        found: Callable[..., Reducer] = getattr(import_module(f"efficarch.reducers.{module}"), name)
-        return found
-
-    def build(self, keep: float | None) -> "Reducer":
-        """Build the reducer."""
-        arguments = (keep,) if self.takes_keep else ()
-        return self.kind()(*arguments, **self.options)
+IN_QWEN = "; in Qwen2.5-VL once, between merger and language model"
+"""Where rules that pick patches work on the visual tokens of a prompt."""
 
 
-@dataclass(frozen=True)
-class Method:
-    """One row: a method, or several joined with ``|``; calling it builds the reducer.
+def _norm_control(of: str, sign: str) -> Method:
+    rank = {"high": "highest", "low": "lowest"}[sign]
+    plural = {"key": "keys", "query": "queries"}[of]
+    return Method(
+        name=f"{of}-norm-{sign}",
+        parts=(Part("norm:NormPrune", options={"of": of, "sign": sign}),),
+        paper=f"control: L2 norms of {plural} alone",
+        where=f"{plural} of block 1, output of block 1{IN_QWEN}",
+        cost="one norm, one top-k, one gather",
+        keeps=f"CLS or text, and the keep * patches of {rank} norm from there on",
+        models=EVERY_MODEL,
+        control=True,
+    )
 
-    Where several of the joined ones take a keep ratio, each keeps the same fraction of what reaches
-    it, so that ``keep`` stays what it is for a single one: the fraction left at the end.
-    """
-
-    name: str
-    parts: tuple[Part, ...]
-    paper: str
-    where: str
-    cost: str
-    keeps: str
-    models: tuple[str, ...] = ENCODERS
-    control: bool = False
-
-    @property
-    def takes_keep(self) -> bool:
-        """Whether any part has a keep ratio."""
-        return any(part.takes_keep for part in self.parts)
-
-    def __call__(self, keep: float | None = None) -> "Reducer":
-        """Build the reducer for a keep ratio in (0, 1]; ``None`` for a method without one."""
-        sharing = sum(part.takes_keep for part in self.parts)
-        share = keep if keep is None or sharing < 2 else keep ** (1 / sharing)
-        first, *others = (part.build(share) for part in self.parts)
-        for other in others:
-            first = first | other
-        return first
-
-    def __or__(self, other: "Method") -> "Method":
-        return Method(
-            name=f"{self.name}+{other.name}",
-            parts=self.parts + other.parts,
-            paper=f"{self.paper}; {other.paper}",
-            where=f"{self.where}; {other.where}",
-            cost=f"{self.cost}; {other.cost}",
-            keeps=f"{self.keeps}; {other.keeps}",
-            models=tuple(model for model in self.models if model in other.models),
-        )
-
-    def __str__(self) -> str:
-        return self.name
-
-
-MERGER = "in a language model: merged features, keys and queries of the last tower block"
-VISUAL = "in a language model: text and keep * visual tokens"
 
 _ROWS = (
     Method(
@@ -107,19 +58,49 @@ _ROWS = (
         name="random",
         parts=(Part("random:RandomPrune"),),
         paper="control: a seeded random subset",
-        where=f"output of block 1; {MERGER}",
+        where=f"output of block 1{IN_QWEN}",
         cost="one gather",
-        keeps=f"CLS and keep * patches from block 2 on; {VISUAL}",
+        keeps="CLS or text, and keep * patches from there on",
         models=EVERY_MODEL,
+        control=True,
+    ),
+    Method(
+        name="grid",
+        parts=(Part("grid:GridPrune"),),
+        paper="control: an evenly spaced subset",
+        where=f"output of block 1{IN_QWEN}",
+        cost="one gather",
+        keeps="CLS or text, and keep * patches on evenly spaced rows and columns from there on",
+        models=EVERY_MODEL,
+        control=True,
+    ),
+    Method(
+        name="downsample",
+        parts=(Part("downsample:Downsample"),),
+        paper="control: a smaller image (bicubic)",
+        where="pixels",
+        cost="one resize",
+        keeps="CLS and at most keep * patches, a smaller grid of whole ones, in every block",
+        control=True,
+    ),
+    *(_norm_control(of, sign) for of in ("key", "query") for sign in ("high", "low")),
+    Method(
+        name="llm-random",
+        parts=(Part("llm_random:LanguageRandom"),),
+        paper="control: a seeded random subset, arXiv 2512.07580",
+        where="input of layer 2 of the language model",
+        cost="one gather",
+        keeps="text, and keep * visual tokens from layer 2 on",
+        models=LANGUAGE_MODELS,
         control=True,
     ),
     Method(
         name="norm",
         parts=(Part("norm:NormPrune"),),
         paper="the original rule: L2 norms of keys and queries",
-        where=f"keys and queries of block 1, output of block 1; {MERGER}",
+        where=f"keys and queries of block 1, output of block 1{IN_QWEN}",
         cost="two norms, one top-k, one gather",
-        keeps=f"CLS and the keep * patches of highest norm from block 2 on; {VISUAL}",
+        keeps="CLS or text, and the keep * patches of highest norm from there on",
         models=EVERY_MODEL,
     ),
     Method(
@@ -131,22 +112,65 @@ _ROWS = (
         keeps="CLS and keep * patches after the last block; decreasing schedule",
     ),
     Method(
+        name="pitome",
+        parts=(Part("pitome:PiToMe"),),
+        paper="PiToMe, arXiv 2405.16148",
+        where="between attention and MLP of every block",
+        cost="one similarity matrix, one sort and one scatter per block",
+        keeps="CLS and keep * patches after the last block; decreasing schedule",
+    ),
+    Method(
+        name="evit",
+        parts=(Part("evit:EViT"),),
+        paper="EViT, arXiv 2202.07800",
+        where="between attention and MLP of blocks 3, 6 and 9",
+        cost="one row of attention, one top-k and one gather per stage",
+        keeps="CLS and the patches it attends to most, keep * patches after the last stage",
+    ),
+    Method(
+        name="divprune",
+        parts=(Part("divprune:DivPrune"),),
+        paper="DivPrune, arXiv 2503.02175",
+        where=f"output of block 1{IN_QWEN}",
+        cost="one similarity matrix, then one step per patch kept",
+        keeps="CLS or text, and keep * patches far apart from each other from there on",
+        models=EVERY_MODEL,
+    ),
+    Method(
+        name="mmr",
+        parts=(Part("mmr:MMR"),),
+        paper="maximal marginal relevance, Carbonell and Goldstein, SIGIR 1998",
+        where=f"queries and keys of block 1, output of block 1{IN_QWEN}",
+        cost="one row of attention, one similarity matrix, then one step per patch kept",
+        keeps="CLS or text, and keep * patches attended to and unlike each other from there on",
+        models=EVERY_MODEL,
+    ),
+    Method(
+        name="scope",
+        parts=(Part("scope:SCOPE"),),
+        paper="SCOPE, arXiv 2510.24214",
+        where=f"queries and keys of block 1, output of block 1{IN_QWEN}",
+        cost="one row of attention, one similarity matrix, then one pass over it per patch kept",
+        keeps="CLS or text, and keep * attended patches that cover the others from there on",
+        models=EVERY_MODEL,
+    ),
+    Method(
+        name="visionzip",
+        parts=(Part("visionzip:VisionZip"),),
+        paper="VisionZip, arXiv 2412.04467",
+        where=f"queries and keys of block 1, output of block 1{IN_QWEN}",
+        cost="one row of attention, one sort, one similarity matrix of averages and others",
+        keeps="CLS or text, and keep * patches from there on, 10 of 64 as averages of the others",
+        models=EVERY_MODEL,
+    ),
+    Method(
         name="exact-tail",
         parts=(Part("exact_tail:ExactTail", takes_keep=False),),
         paper="exact: the last block computes CLS only",
         where="last block",
         cost="nothing",
         keeps="all tokens up to the last block, then CLS",
-    ),
-    Method(
-        name="llm-random",
-        parts=(Part("llm_random:LanguageRandom"),),
-        paper="control: a seeded random subset, arXiv 2512.07580",
-        where="input of layer 2 of the language model",
-        cost="one gather",
-        keeps="text, and keep * visual tokens from layer 2 on",
-        models=LANGUAGE_MODELS,
-        control=True,
+        models=WITH_CLS,
     ),
     Method(
         name="fastv",
@@ -176,43 +200,6 @@ _ROWS = (
         models=LANGUAGE_MODELS,
     ),
 )
-
-
-class MethodTable:
-    """The methods by name, in the order of the README."""
-
-    def __init__(self, rows: Sequence[Method]) -> None:
-        self._rows = {row.name: row for row in rows}
-
-    def __getitem__(self, name: str) -> Method:
-        """Return a method, or a composition written ``a+b``.
-
-        Raises:
-            UnknownNameError: no such method; names the nearest one.
-        """
-        first, *others = (self._row(part) for part in name.split("+"))
-        for other in others:
-            first = first | other
-        return first
-
-    def _row(self, name: str) -> Method:
-        if name not in self._rows:
-            raise UnknownNameError.of("method", name, list(self._rows))
-        return self._rows[name]
-
-    def __iter__(self) -> Iterator[Method]:
-        return iter(self._rows.values())
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def cases(self, model: str, *, keeps: Sequence[float]) -> list[tuple[Method, float | None]]:
-        """Return (method, keep) pairs of every row that suits a model.
-
-        A method without a keep ratio gives one pair with ``None``.
-        """
-        rows = [row for row in self if model in row.models]
-        return [(row, keep) for row in rows for keep in (keeps if row.takes_keep else [None])]
 
 
 REDUCERS = MethodTable(_ROWS)

@@ -132,6 +132,12 @@ def take_rows(x: Tensor, index: Tensor) -> Tensor:  # [B, P, C], [B, K, 1] -> [B
     return x.gather(1, index.expand(-1, -1, x.shape[-1]))
 
 
+def head_mean(projected: Tensor, heads: int) -> Tensor:  # [B, N, C] -> [B, N, C / heads]
+    """Return keys, queries or values averaged over the heads."""
+    split: Tensor = projected.unflatten(-1, (heads, -1))
+    return split.mean(dim=2)
+
+
 @contextmanager
 def replaced_forward(module: nn.Module, forward: Forward) -> Iterator[None]:
     """Give one module instance another ``forward`` within the context."""

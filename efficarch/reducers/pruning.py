@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from efficarch.errors import EfficarchError
 from efficarch.models.vision_language import is_vision_language
-from efficarch.models.vit import Block, blocks_of
+from efficarch.models.vit import Block, blocks_of, patch_convolution
 from efficarch.reducers.base import Reducer, check_keep, kept_patches, replaced_forward, take_rows
 from efficarch.reducers.visual_tokens import MergedTokens, pruned_visual_tokens
 
@@ -40,6 +40,8 @@ class Patches:
     keys: Tensor  # [B, S + P, C]
     heads: int
     prefix: int
+    grid: tuple[int, int] | None = None
+    """Rows and columns of the whole image's patches, for a rule that wants them."""
     taken: list[Tensor] = field(default_factory=list, repr=False)
     """What `take` was asked for so far."""
 
@@ -105,6 +107,9 @@ class Pruner(Reducer):
     before_mlp: ClassVar[bool] = False
     """Whether patches are dropped between attention and MLP of the block instead of after it."""
 
+    wants_grid: ClassVar[bool] = False
+    """Whether the rule has to know the image's rows and columns of patches."""
+
     def __post_init__(self) -> None:
         check_keep(self.keep)
         if not self.after or any(a >= b for a, b in pairwise(self.after)):
@@ -133,12 +138,22 @@ class Pruner(Reducer):
         check_stages(self.after, len(blocks))
         seen = _Seen()
         with ExitStack() as stack:
+            if self.wants_grid:
+                handle = patch_convolution(model).register_forward_hook(seen.record_grid)
+                stack.callback(handle.remove)
             for stage, index in enumerate(self.after):
                 stack.enter_context(self._attach_stage(blocks[index], stage, seen))
             yield
 
     def _choose(self, tokens: MergedTokens) -> tuple[Tensor, Tensor]:
-        patches = Patches(tokens.states, tokens.queries, tokens.keys, tokens.heads, prefix=0)
+        patches = Patches(
+            states=tokens.states,
+            queries=tokens.queries,
+            keys=tokens.keys,
+            heads=tokens.heads,
+            prefix=0,
+            grid=tokens.grid,
+        )
         count = kept_patches(self.keep, tokens.states.shape[1])
         left = self.reduce(patches, count)
         return patches.kept(count), left
@@ -157,6 +172,7 @@ class Pruner(Reducer):
                 keys=seen.projected["key"],
                 heads=block.heads,
                 prefix=block.prefix,
+                grid=seen.grid,
             )
             fraction = self.keep ** ((stage + 1) / len(self.after))
             left = self.reduce(patches, kept_patches(fraction, seen.patches))
@@ -175,11 +191,15 @@ class _Seen:
     """What one forward pass has shown so far."""
 
     patches: int = 0
+    grid: tuple[int, int] | None = None
     projected: dict[str, Tensor] = field(default_factory=dict)
 
     def clear(self) -> None:
         # a pass that raised between the projections and the drop leaves them behind
         self.projected.clear()
+
+    def record_grid(self, _module: nn.Module, _args: object, cut: Tensor) -> None:
+        self.grid = (cut.shape[-2], cut.shape[-1])  # of [B, C, rows, columns]
 
     def recorder(self, name: str) -> Callable[[nn.Module, object, Tensor], None]:
         def record(_module: nn.Module, _args: object, projected: Tensor) -> None:
@@ -215,10 +235,17 @@ def check_stages(after: tuple[int, ...], depth: int) -> None:
     """Refuse a stage without a later block that would be spared any work.
 
     Raises:
-        EfficarchError: names the stage, the model's depth and the range.
+        EfficarchError: names the stage, the model's depth, the range and stages that would do.
     """
+    last = depth - 2
+    if last < 0:
+        raise EfficarchError(
+            f"the model has {depth} block and none after it to spare; prune one of 2 blocks or more"
+        )
     for index in after:
-        if not 0 <= index <= depth - 2:
+        if not 0 <= index <= last:
+            fitting = tuple(sorted({min(max(stage, 0), last) for stage in after}))
             raise EfficarchError(
-                f"after is {index}; with {depth} blocks it must lie in 0 to {depth - 2}"
+                f"after is {index}; with {depth} blocks it must lie in 0 to {last}: "
+                f"use after={fitting}"
             )

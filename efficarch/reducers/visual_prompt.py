@@ -10,6 +10,7 @@ continue after it, as if nothing had been dropped.
 # B prompts, L tokens of a prompt, P visual tokens, K kept ones
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -39,6 +40,8 @@ class VisualPrompt:
         self.cells: Tensor | None = None
         self.length = 0
         self.images = 0
+        self.grid = (0, 0)
+        """Rows and columns of an image's cells."""
         self._features: object = None
 
     def see_images(self, _module: nn.Module, _args: object, kwargs: dict[str, Any]) -> None:
@@ -53,6 +56,8 @@ class VisualPrompt:
                 "resize them alike or run them one by one"
             )
         self.images = len(sizes)
+        side = math.isqrt(self.parts.cell)
+        self.grid = (sizes[0][1] // side, sizes[0][2] // side)
 
     def see_features(self, _module: nn.Module, _args: object, output: Any) -> None:
         """After the tower: remember whose features these are."""

@@ -30,6 +30,8 @@ class MergedTokens:
     queries: Tensor  # [B, P, V]
     keys: Tensor  # [B, P, V]
     heads: int
+    grid: tuple[int, int] | None
+    """Rows and columns of the image's cells; ``None`` when some were dropped inside the tower."""
 
 
 Choose = Callable[[MergedTokens], tuple[Tensor, Tensor]]
@@ -49,7 +51,9 @@ def pruned_visual_tokens(model: nn.Module, choose: Choose) -> Iterator[None]:
             columns, cells = prompt.seen()
             queries, keys = riders.of(cells)
             states = take_rows(kwargs["inputs_embeds"], columns[..., None])
-            kept, left = choose(MergedTokens(states, queries, keys, parts.heads))
+            rows, across = prompt.grid
+            whole = prompt.grid if columns.shape[1] == rows * across else None
+            kept, left = choose(MergedTokens(states, queries, keys, parts.heads, whole))
             return args, prompt.drop(kwargs, kept, left)
 
         attention = parts.blocks[parts.full_attention[-1]].get_submodule("attn")

@@ -16,7 +16,8 @@ from efficarch.models.qwen2_5_vl import load_reduced
 from efficarch.models.vit import blocks_of
 from efficarch.record import Weights
 
-FAMILIES = ("dinov2", "clip")
+FAMILIES = ("dinov2", "clip", "vit", "siglip")
+WITH_CLS = ("dinov2", "clip", "vit")
 DEPTH = 4
 
 
@@ -36,7 +37,7 @@ def tiny(family: str, px: int = 56) -> Subject:
 
 def embedder(family: str, model: nn.Module) -> Callable[[Tensor], Tensor]:
     """Return the function from pixels to embeddings of a family's model."""
-    name = {"dinov2": "pooler_output", "clip": "image_embeds"}[family]
+    name = "image_embeds" if family == "clip" else "pooler_output"
     return lambda pixels: getattr(model(pixel_values=pixels), name)
 
 
@@ -65,6 +66,22 @@ def _clip(px: int) -> nn.Module:
     return model
 
 
+def _vit(px: int) -> nn.Module:
+    from transformers import ViTConfig, ViTModel
+
+    config = ViTConfig(**_sizes(px), intermediate_size=128, initializer_range=0.2)
+    model: nn.Module = load_random(ViTModel, config, seed=0)[0]
+    return model
+
+
+def _siglip(px: int) -> nn.Module:
+    from transformers import SiglipVisionConfig, SiglipVisionModel
+
+    config = SiglipVisionConfig(**_sizes(px), intermediate_size=128)
+    model: nn.Module = load_random(SiglipVisionModel, config, seed=0)[0]
+    return model
+
+
 def _sizes(px: int) -> dict[str, int]:
     return {
         "hidden_size": 64,
@@ -75,12 +92,13 @@ def _sizes(px: int) -> dict[str, int]:
     }
 
 
-_BUILD = {"dinov2": _dinov2, "clip": _clip}
+_BUILD = {"dinov2": _dinov2, "clip": _clip, "vit": _vit, "siglip": _siglip}
 
 
-def noise(px: int = 56, *, batch: int = 3, seed: int = 0) -> Tensor:
-    """Return pixel values of noise, [batch, 3, px, px]."""
-    return torch.randn(batch, 3, px, px, generator=torch.Generator().manual_seed(seed))
+def noise(px: int = 56, *, width: int | None = None, batch: int = 3, seed: int = 0) -> Tensor:
+    """Return pixel values of noise, [batch, 3, px, width]; square unless a width is given."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, 3, px, width or px, generator=generator)
 
 
 def entering(subject: Subject, index: int, pixels: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Claims about the one view of CLIP's and DINOv2's blocks."""
+"""Claims about the one view of every family's blocks."""
 
 import inspect
 
@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from efficarch.errors import EfficarchError
-from efficarch.models.vit import Block, blocks_of, recorded_tokens, torch_dtype
-from tests.models.samples import DEPTH, FAMILIES, entering, noise, tiny
+from efficarch.models.vit import Block, blocks_of, patch_convolution, recorded_tokens, torch_dtype
+from tests.models.samples import DEPTH, FAMILIES, WITH_CLS, entering, noise, tiny
 
 
 def takes_mask(block: Block) -> bool:
@@ -88,6 +88,26 @@ def test_an_unknown_model_is_refused() -> None:
         match=r"Linear has no block .*; known blocks: CLIPEncoderLayer, Dinov2Layer, Siglip",
     ):
         blocks_of(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_patch_convolution_cuts_the_image(family: str) -> None:
+    """It turns the pixels into as many cells as the model has patches."""
+    cut = patch_convolution(tiny(family).model)(noise())
+
+    assert cut.shape == (3, 64, 4, 4)
+    assert cut.shape[2] * cut.shape[3] == entering(tiny(family), 0, noise()).shape[1] - (
+        family in WITH_CLS
+    )
+
+
+def test_blocks_without_pixels_are_refused() -> None:
+    """A stack of blocks is no image encoder; the error says what to name instead."""
+    stack = nn.ModuleList(block.module for block in blocks_of(tiny("vit").model))
+    stack.config = tiny("vit").model.config
+
+    with pytest.raises(EfficarchError, match=r"ModuleList has no convolution .* whole image enc"):
+        patch_convolution(stack)
 
 
 def test_recorded_tokens_stops_recording() -> None:

@@ -1,4 +1,4 @@
-"""Encoders to reduce: both families, with an odd and with an even number of tokens."""
+"""Encoders to reduce: every family, with an odd and with an even number of patches."""
 
 from collections.abc import Iterator
 
@@ -6,13 +6,8 @@ import pytest
 import torch
 
 from efficarch.models.base import Subject
-from tests.models.samples import FAMILIES, packaged_dinov2, tiny
-
-ENCODERS = [
-    pytest.param((family, px), id=f"{family}-{tokens}tokens")
-    for family in FAMILIES
-    for px, tokens in ((56, 17), (70, 26))
-]
+from tests.models.samples import packaged_dinov2, tiny
+from tests.reducers.samples import encoders
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +26,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="session", params=ENCODERS)
+@pytest.fixture(scope="session", params=encoders())
 def encoder(request: pytest.FixtureRequest) -> Subject:
     """Return a tiny encoder with random weights."""
     family, px = request.param

@@ -2,7 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from inspect import isabstract
+from pkgutil import iter_modules
+from types import ModuleType
 from typing import ClassVar
 
 import pytest
@@ -14,7 +18,7 @@ from torch import nn
 from efficarch.errors import EfficarchError, UnknownNameError
 from efficarch.models.base import Subject
 from efficarch.models.vit import recorded_tokens
-from efficarch.reducers import REDUCERS
+from efficarch.reducers import REDUCERS, Method
 from efficarch.reducers.base import (
     Composite,
     Reducer,
@@ -24,12 +28,14 @@ from efficarch.reducers.base import (
     replaced_forward,
     top_patches,
 )
+from efficarch.reducers.evit import EViT
 from efficarch.reducers.exact_tail import ExactTail
 from efficarch.reducers.norm import NormPrune
+from efficarch.reducers.pruning import check_stages
 from efficarch.reducers.random import RandomPrune
 from efficarch.reducers.tome import ToMe
-from tests.models.samples import noise
-from tests.reducers.samples import reduced, traces
+from tests.models.samples import WITH_CLS, leaving, noise, tiny
+from tests.reducers.samples import encoders, reduced, traces
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Refusing(Reducer):
     [
         ("tomee", "unknown method 'tomee'; did you mean 'tome'"),
         ("tome+exact-tale", "unknown method 'exact-tale'; did you mean 'exact-tail'"),
-        ("zzz", "unknown method 'zzz'; known: none, random, norm, tome, exact-tail"),
+        ("zzz", "unknown method 'zzz'; known: none, random, grid, downsample, .*, exact-tail"),
     ],
     ids=["near", "near in a composition", "far from all"],
 )
@@ -101,16 +107,62 @@ def test_cases_cover_every_row() -> None:
     """Each method comes at each keep; one without a keep comes once."""
     cases = REDUCERS.cases("dinov2-small", keeps=[1.0, 0.5])
 
-    assert [(str(method), keep) for method, keep in cases] == [
-        ("none", None),
-        ("random", 1.0),
-        ("random", 0.5),
-        ("norm", 1.0),
-        ("norm", 0.5),
-        ("tome", 1.0),
-        ("tome", 0.5),
-        ("exact-tail", None),
+    without = [(name, None) for name in ("none", "exact-tail")]
+    assert [(str(method), keep) for method, keep in cases if not method.takes_keep] == without
+    assert [(str(method), keep) for method, keep in cases if method.takes_keep] == [
+        (row.name, keep)
+        for row in REDUCERS
+        if row.takes_keep and "dinov2-small" in row.models
+        for keep in (1.0, 0.5)
     ]
+
+
+@pytest.mark.parametrize("row", list(REDUCERS), ids=str)
+def test_every_row_says_what_a_reader_asks(row: Method) -> None:
+    """Each row names a source, a place, a cost and what is kept, and builds what it names."""
+    assert all((row.paper, row.where, row.cost, row.keeps, row.models))
+    assert row.control == row.paper.startswith("control:")
+    assert isinstance(row(0.5), row.parts[0].kind())
+
+
+def test_controls_come_first() -> None:
+    """A reader meets what every claim has to beat before the claims."""
+    assert [row.control for row in REDUCERS] == sorted(
+        (row.control for row in REDUCERS), reverse=True
+    )
+
+
+def concrete(module: ModuleType) -> set[str]:
+    """Return the finished methods that a module defines, as a row would name them."""
+    short = module.__name__.removeprefix("efficarch.reducers.")
+    return {
+        f"{short}:{name}"
+        for name, kind in vars(module).items()
+        if isinstance(kind, type) and issubclass(kind, Reducer) and not isabstract(kind)
+        if kind.__module__ == module.__name__
+    }
+
+
+def test_every_file_has_its_row() -> None:
+    """Every method of the package, found by looking into its files, is reached by a row."""
+    import efficarch.reducers as package
+
+    modules = [
+        import_module(f"efficarch.reducers.{info.name}") for info in iter_modules(package.__path__)
+    ]
+    found = set().union(*(concrete(module) for module in modules)) - {"base:Composite"}
+
+    assert found == {part.target for row in REDUCERS for part in row.parts}
+
+
+@pytest.mark.parametrize("row", list(REDUCERS), ids=str)
+def test_every_choice_can_be_built(row: Method) -> None:
+    """Each value that a search may try is a valid setting, and the default is not the only one."""
+    reducer = row(0.5)
+    for name, values in reducer.choices.items():
+        assert len(set(values)) == len(values) > 1
+        for value in values:
+            assert getattr(replace(reducer, **{name: value}), name) == value
 
 
 def test_cases_of_an_unknown_model_are_none() -> None:
@@ -118,6 +170,7 @@ def test_cases_of_an_unknown_model_are_none() -> None:
     assert REDUCERS.cases("resnet50", keeps=[0.5]) == []
 
 
+@pytest.mark.parametrize("encoder", encoders(WITH_CLS), indirect=True)
 @pytest.mark.parametrize("keep", [0.3, 0.7])
 def test_tome_then_exact_tail_is_tome(encoder: Subject, keep: float) -> None:
     """The composition gives ToMe's embedding, for less work."""
@@ -181,6 +234,25 @@ def test_after_has_to_leave_a_block(
         reducer.attach(encoder.model),
     ):
         pass
+
+
+def test_stages_that_do_not_fit_get_some_that_do() -> None:
+    """EViT's stages are those of twelve blocks; of four the error names the nearest, which work."""
+    model = tiny("dinov2").model
+
+    with (
+        pytest.raises(EfficarchError, match=r"after is 3; .* in 0 to 2: use after=\(2,\)"),
+        REDUCERS["evit"](0.5).attach(model),
+    ):
+        pass
+    with EViT(0.5, after=(2,)).attach(model):
+        assert leaving(tiny("dinov2"), 3, noise()).shape[1] == 9
+
+
+def test_a_single_block_cannot_be_pruned() -> None:
+    """There is nothing after it that fewer tokens would spare."""
+    with pytest.raises(EfficarchError, match="the model has 1 block and none after it to spare"):
+        check_stages((0,), depth=1)
 
 
 @pytest.mark.parametrize("method", [RandomPrune, NormPrune])

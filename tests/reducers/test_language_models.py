@@ -285,6 +285,13 @@ def test_two_images_in_one_prompt_are_refused(qwen: LanguageSubject, reducer: Re
     refuse(qwen, reducer, both, "2 images for 1 prompts; give each prompt one image")
 
 
+def test_a_grid_with_holes_is_refused(qwen: LanguageSubject) -> None:
+    """After tower-block the cells that are left lie on no grid."""
+    joined = REDUCERS["tower-block+grid"](0.5)
+
+    refuse(qwen, joined, prompted(qwen), "tower-block has thinned out; use random")
+
+
 def test_positions_have_to_be_known(qwen: LanguageSubject) -> None:
     """Without the types of the tokens the model cannot tell the image's positions."""
     inputs = prompted(qwen)

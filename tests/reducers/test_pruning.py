@@ -4,47 +4,31 @@ from typing import Literal
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from efficarch.errors import EfficarchError
 from efficarch.models.base import Subject
 from efficarch.reducers.norm import NormPrune, row_norms
 from efficarch.reducers.random import RandomPrune, random_subset
 from tests.models.samples import noise, tiny
-from tests.reducers.samples import kept_indices
+from tests.reducers.samples import KEY, QUERY, kept_indices, prefix_of, projections
 
 Of = Literal["both", "key", "query"]
 Sign = Literal["high", "low"]
 
 
-def projections(subject: Subject, ending: tuple[str, ...], pixels: Tensor) -> Tensor:
-    """Return what block 1 of the dense model projects, found by the name of its layer."""
-    seen: list[Tensor] = []
-
-    def look(_module: nn.Module, _args: object, out: Tensor) -> None:
-        seen.append(out)
-
-    layers = [module for name, module in subject.model.named_modules() if name.endswith(ending)]
-    handle = layers[1].register_forward_hook(look)
-    subject.embed(pixels)
-    handle.remove()
-    return seen[0]
-
-
 def ranked(subject: Subject, of: Of, pixels: Tensor) -> list[list[int]]:
-    """Return each image's patches by rising norm, CLS counted as token 0, in plain Python."""
-    # each by both of its names in transformers 5.x
-    key, query = ("k_proj", "attention.key"), ("q_proj", "attention.query")
-    names = {"key": [key], "query": [query], "both": [key, query]}[of]
+    """Return each image's patches by rising norm, CLS counted among the tokens, in plain Python."""
+    names = {"key": [KEY], "query": [QUERY], "both": [KEY, QUERY]}[of]
     projected = [projections(subject, name, pixels).tolist() for name in names]
 
     def score(image: int, token: int) -> float:
         return sum(sum(c * c for c in rows[image][token]) ** 0.5 for rows in projected)
 
-    images, tokens = len(pixels), len(projected[0][0])
+    patches = range(prefix_of(subject), len(projected[0][0]))
     return [
-        sorted(range(1, tokens), key=lambda token, image=image: score(image, token))
-        for image in range(images)
+        sorted(patches, key=lambda token, image=image: score(image, token))
+        for image in range(len(pixels))
     ]
 
 
@@ -55,11 +39,12 @@ def test_the_norms_decide(encoder: Subject, of: Of, sign: Sign) -> None:
     pixels = noise(encoder.model.config.image_size)
     order = ranked(encoder, of, pixels)
     kept = kept_indices(encoder, NormPrune(0.5, of=of, sign=sign), pixels)
-    count = kept.shape[1] - 1
+    prefix = prefix_of(encoder)
+    count = kept.shape[1] - prefix
 
     best = [row[-count:] if sign == "high" else row[:count] for row in order]
 
-    assert kept[:, 1:].tolist() == [sorted(row) for row in best]
+    assert kept[:, prefix:].tolist() == [sorted(row) for row in best]
 
 
 def test_the_settings_differ() -> None:

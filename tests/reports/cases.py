@@ -1,8 +1,18 @@
 """Runs that show every state a report must tell apart."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from efficarch.record import Cell, CellRun, CosSim, Measurement, Run, Status, Weights
+from efficarch.record import (
+    Cell,
+    CellRun,
+    CosSim,
+    Estimate,
+    Measurement,
+    Run,
+    Status,
+    Weights,
+)
 from tests import samples
 
 EVIL = '<script>alert("1")</script>|x`_@you'
@@ -24,6 +34,32 @@ def reduced(method: str, cossim: float, *, ratio: float = 0.7, batch: int = 8) -
 def roomy(line: CellRun) -> CellRun:
     """Return the line under a latency budget that it holds."""
     return replace(line, limits=replace(samples.LIMITS, latency_ratio=50.0))
+
+
+def beside(
+    method: str, ratio: Estimate | float, items: Sequence[float], *, keep: float | None = 0.5
+) -> CellRun:
+    """Return a line of a known latency ratio and a known CosSim of each image."""
+    known = ratio if isinstance(ratio, Estimate) else Estimate(ratio, ratio, ratio)
+    mean = sum(items) / len(items)
+    measured = replace(
+        samples.measurement(),
+        ratio=known,
+        cossim=CosSim(mean, min(items), min(items), len(items)),
+        cossim_items=tuple(items),
+    )
+    return roomy(samples.line(samples.cell(method, keep=keep), measured=measured))
+
+
+def every_standing() -> Run:
+    """Return a run with each way to stand to random pruning; random is at 0.9 at ratio 0.75."""
+    return samples.run(
+        beside("random", 0.5, [0.8] * 8),
+        beside("tome", Estimate(0.75, 0.74, 0.76), [0.95] * 8),
+        beside("norm", 0.75, [0.85] * 8),
+        beside("open", 0.75, [0.8, 1.0] * 4),
+        beside("quick", 0.4, [0.8] * 8),
+    )
 
 
 def on_random_weights(cossim: float) -> CellRun:

@@ -6,10 +6,13 @@ from itertools import combinations
 import pytest
 
 from efficarch.record import CellRun, Weights
-from reports.charts import MOST_LABELS, PLOT, charts
+from reports.charts import charts
+from reports.drawing import CHARACTER_WIDTH, MOST_LABELS, plot_box
 from reports.plot import Box, decades, place_labels, straight
 from tests import samples
 from tests.reports import cases
+
+PLOT = plot_box(1)
 
 
 def test_controls_stand_beside_methods_with_shapes_of_their_own() -> None:
@@ -33,11 +36,25 @@ def test_points_at_keep_1_have_no_label_to_hide_others() -> None:
     assert sorted(label.text for label in chart.labels) == ["0.5", "exact-tail"]
 
 
-def test_methods_past_the_last_shape_are_hollow() -> None:
-    """Sixteen methods still look different from each other."""
-    lines = [cases.reduced(f"m{number}", 0.9 + number / 1000) for number in range(16)]
+def test_methods_past_the_last_shape_are_hollow_and_then_recoloured() -> None:
+    """Sixteen methods differ without their colour, and fifty still look different with it."""
+    lines = [cases.reduced(f"m{number}", 0.9 + number / 1000) for number in range(50)]
     (chart,) = charts(lines)
-    assert len({(series.shape, "hollow" in series.style) for series in chart.series}) == 16
+    shapes = {(series.shape, "hollow" in series.style) for series in chart.series[:16]}
+    assert len(shapes) == 16
+    assert len({(series.shape, series.style) for series in chart.series}) == 50
+
+
+def test_the_plot_is_as_high_as_its_legend() -> None:
+    """With many methods every name of the legend stands beside the plot, and inside the chart."""
+    lines = [cases.reduced(f"method-number-{number}+exact-tail", 0.95) for number in range(30)]
+    (chart,) = charts(lines)
+    rows = [series.legend_y for series in chart.series] + [front.legend_y for front in chart.fronts]
+    assert chart.plot.top < min(rows)
+    assert max(rows) <= chart.plot.bottom
+    assert len(set(rows)) == 31
+    longest = max(len(series.name) for series in chart.series)
+    assert chart.legend_x + 14 + CHARACTER_WIDTH * longest <= chart.width + 1
 
 
 def test_a_method_looks_the_same_in_every_chart() -> None:
@@ -111,14 +128,14 @@ def test_crowded_labels_do_not_cover_each_other() -> None:
     assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
 
 
-def test_too_many_points_leave_labels_to_the_legend() -> None:
-    """Thousands of points stay drawable: no label is placed and the description is short."""
+def test_too_many_points_leave_names_to_the_legend() -> None:
+    """Thousands of points stay drawable: only the front is labelled, the description is short."""
     lines = [
         replace(cases.reduced("tome", 0.9), cell=cases.named(f"c{n}"))
         for n in range(MOST_LABELS + 1)
     ]
     (chart,) = charts(lines)
-    assert chart.labels == ()
+    assert [label.text for label in chart.labels] == ["1"]
     assert f"{MOST_LABELS + 1} points" in chart.description
 
 
@@ -134,7 +151,9 @@ def test_straight_axis_encloses_its_values(values: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [[1.0], [0.004, 0.005], [256.0], [3.0, 7.0], [0.01, 900.0], [1000.0]], ids=str
+    "values",
+    [[1.0], [0.004, 0.005], [256.0], [3.0, 7.0], [0.01, 900.0], [1000.0], [1 - 0.9]],
+    ids=str,
 )
 def test_logarithmic_axis_encloses_its_values(values: list[float]) -> None:
     """Every value lies on the axis, and the axis has at least two ticks."""

@@ -23,6 +23,12 @@ def test_table_golden() -> None:
     assert_golden("report-table.html", fragment("tables.html.j2", build(now, base)))
 
 
+def test_equal_latency_golden() -> None:
+    """The table at equal latency, with every standing, is placed as kept."""
+    text = fragment("tables.html.j2", build(cases.every_standing()))
+    assert_golden("report-equal.html", text[text.index('<h3 id="suite-1-equal">') :])
+
+
 def test_chart_golden() -> None:
     """The charts of a run, one of each kind, are drawn as kept."""
     assert_golden("report-chart.svg", fragment("charts.html.j2", build(cases.every_state())))
