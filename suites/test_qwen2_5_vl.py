@@ -18,7 +18,15 @@ PROMPTS = (
     "Which colours are in it?",
     "Read the text, if there is any.",
 )
-METHODS = ("none", "random", "tower-block", "llm-random", "fastv", "pyramid-drop")
+METHODS = (
+    "none",
+    "random",
+    "divprune",
+    "tower-block",
+    "llm-random",
+    "fastv",
+    "pyramid-drop",
+)
 JOINED = "tower-block+random+fastv"
 
 MODELS = [
@@ -42,8 +50,10 @@ def test_vision_language_model(
     stage: Stage,
 ) -> None:
     """The final hidden state stays close to the dense one at the promised cost."""
-    # the last photo is of text
-    inputs = list(zip([photos[0], photos[8], photos[16], photos[-1]], PROMPTS, strict=True))
+    # evenly over what there is; the last packaged photo is of text
+    last = len(PROMPTS) - 1
+    chosen = [photos[index * (len(photos) - 1) // last] for index in range(len(PROMPTS))]
+    inputs = list(zip(chosen, PROMPTS, strict=True))
     result = bench.generate(
         model=model, reducer=reducer(keep), inputs=inputs, px=PX[model], stage=stage
     )
