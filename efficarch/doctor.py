@@ -10,6 +10,16 @@ from efficarch.errors import EfficarchError
 from efficarch.models import model_row
 
 
+HUB_IDS = {
+    "clip-vit-b16": "HUB_ID",
+    "siglip-base-p16": "HUB_ID",
+    "vit-b16": "HUB_ID",
+    "qwen2.5-vl-3b": "HUB_3B",
+    "qwen2.5-vl-7b": "HUB_7B",
+}
+"""Where the file of a model holds its default on the hub."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One line: what was looked at, whether it is there, and what to do if it is not."""
@@ -27,7 +37,7 @@ def findings() -> list[Finding]:
     if find_spec("torch") is None:
         fix = "pip install 'efficarch[models]'; reports work without it"
         return [Finding("torch", present=False, detail=fix)]
-    hub = [_hub(name) for name in ("clip-vit-b16", "siglip-base-p16", "vit-b16")]
+    hub = [_hub(name, constant) for name, constant in HUB_IDS.items()]
     return [_torch(), _cuda(), _nvml(), _dinov2(), *hub, _baseline()]
 
 
@@ -61,11 +71,11 @@ def _dinov2() -> Finding:
     return _attempt("dinov2-small weights", lambda: packaged_file().name)
 
 
-def _hub(name: str) -> Finding:
+def _hub(name: str, constant: str) -> Finding:
     from huggingface_hub import try_to_load_from_cache
 
     row = model_row(name)
-    hub_id: str = import_module(row.module).HUB_ID
+    hub_id: str = getattr(import_module(row.module.partition(":")[0]), constant)
     if isinstance(try_to_load_from_cache(hub_id, "config.json"), str):
         return Finding(f"{name} weights", present=True, detail=f"{hub_id} in the hub cache")
     fix = f"name a folder or hub id with {row.option}, or time it with --weights random"

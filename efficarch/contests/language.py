@@ -115,7 +115,8 @@ class Languages:
             quality=companions(walks, known.walks) if pretrained else Quality(),
             items=1,
             weights=subject.weights,
-            source=f"{subject.source}; {len(inputs)} images of {px} px with prompts, "
+            # the stage tells items apart that have the same digest but do not pair up
+            source=f"{subject.source}; {stage} of {len(inputs)} images of {px} px with prompts, "
             f"{known.digest}",
         )
 

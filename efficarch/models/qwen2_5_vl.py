@@ -19,6 +19,9 @@ from efficarch.models.base import LanguageSubject, WeightsRequest
 from efficarch.models.loading import load_cached, load_pretrained, load_random
 from efficarch.record import Weights
 
+HUB_3B = "Qwen/Qwen2.5-VL-3B-Instruct"
+HUB_7B = "Qwen/Qwen2.5-VL-7B-Instruct"
+
 TOWER: dict[str, Any] = {
     "depth": 32,
     "hidden_size": 1280,
@@ -134,12 +137,12 @@ def _config(
 
 def load_3b(request: WeightsRequest) -> LanguageSubject:
     """Load Qwen2.5-VL-3B as asked; see `load`."""
-    return load(request, "Qwen/Qwen2.5-VL-3B-Instruct", config_3b(), option="--qwen-3b-path")
+    return load(request, HUB_3B, config_3b(), option="--qwen-3b-path")
 
 
 def load_7b(request: WeightsRequest) -> LanguageSubject:
     """Load Qwen2.5-VL-7B as asked; see `load`."""
-    return load(request, "Qwen/Qwen2.5-VL-7B-Instruct", config_7b(), option="--qwen-7b-path")
+    return load(request, HUB_7B, config_7b(), option="--qwen-7b-path")
 
 
 def load_reduced(request: WeightsRequest) -> LanguageSubject:
