@@ -9,7 +9,6 @@ from pathlib import Path
 from efficarch.errors import EfficarchError
 from efficarch.models import model_row
 
-
 HUB_IDS = {
     "clip-vit-b16": "HUB_ID",
     "siglip-base-p16": "HUB_ID",

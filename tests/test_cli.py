@@ -268,6 +268,8 @@ def test_doctor_names_a_fix_for_everything_missing(capsys: pytest.CaptureFixture
         "clip-vit-b16 weights",
         "siglip-base-p16 weights",
         "vit-b16 weights",
+        "qwen2.5-vl-3b weights",
+        "qwen2.5-vl-7b weights",
         "baseline",
     ]
     for line in lines:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Literal
@@ -97,17 +97,15 @@ class Languages:
         subject = self.subject(model)
         inputs = [self._inputs(subject, image, prompt, px) for image, prompt in prompts]
         known = self._dense_side(model, inputs, stage)
-        reduced = _arm(subject, reducer, inputs[0], known.walks[0], stage)
-        with reducer.attach(subject.model):
-            walks = [
-                walk(subject, each, len(dense.answer), dense.answer)
-                for each, dense in zip(inputs, known.walks, strict=True)
-            ]
+        walks = _reduced_walks(subject, reducer, inputs, known.walks)
+        reduced, dense = (
+            _side(subject, each, inputs[0], known.walks[0], stage) for each in (reducer, Dense())
+        )
         similarity = _similarity(walks, known.walks, STAGES.index(stage))
         pretrained = subject.weights is Weights.PRETRAINED
         return Contest(
             subject=reduced.arm,
-            reference=_arm(subject, Dense(), inputs[0], known.walks[0], stage).arm,
+            reference=dense.arm,
             costs=_costs(reduced, self.settings.device),
             reference_costs=known.costs,
             cossim=summarise(similarity),
@@ -140,7 +138,7 @@ class Languages:
             # random weights have no quality to follow: one state of each stage will do
             steps = ANSWER if subject.weights is Weights.PRETRAINED else len(STAGES)
             walks = [walk(subject, each, steps) for each in inputs]
-            side = _arm(subject, Dense(), inputs[0], walks[0], stage)
+            side = _side(subject, Dense(), inputs[0], walks[0], stage)
             self._dense[key] = _Known(digest, walks, _costs(side, self.settings.device))
         return self._dense[key]
 
@@ -189,42 +187,53 @@ class _Side:
     tokens: Callable[[], tuple[int, ...]]
 
 
-def _arm(
+def _side(
     subject: LanguageSubject, reducer: Reducer, inputs: Inputs, dense: Walk, stage: Stage
 ) -> _Side:
     model: Any = subject.model
-
-    def context() -> AbstractContextManager[None]:
-        return reducer.attach(subject.model)
-
-    def prefill() -> Any:
-        return model(**inputs, use_cache=True, logits_to_keep=1)
-
+    prefill = Arm(
+        call=lambda: model(**inputs, use_cache=True, logits_to_keep=1),
+        context=lambda: reducer.attach(subject.model),
+    )
     if stage == "prefill":
-        arm = Arm(call=prefill, context=context)
-        return _Side(arm, lambda: _entering(subject, arm))
-    with context():
-        cache = prefill().past_key_values
+        return _Side(prefill, lambda: _entering(subject, prefill))
+    with prefill.context():
+        cache = model(**inputs, use_cache=True, logits_to_keep=1).past_key_values
+    return _after(subject, prefill, cache, dense.answer[:1], after_prompt(subject, inputs))
+
+
+def _after(
+    subject: LanguageSubject, prefill: Arm, cache: Any, token: Tensor, position: Tensor
+) -> _Side:
+    """Return one decode step, always on the cache that the prefill left."""
+    model: Any = subject.model
     lengths = tuple(layer.get_seq_length() for layer in cache.layers)
-    token, position = dense.answer[:1].view(1, 1), after_prompt(subject, inputs)
 
     def step() -> object:
         return model(
-            input_ids=token, position_ids=position, past_key_values=cache, logits_to_keep=1
+            input_ids=token[None], position_ids=position, past_key_values=cache, logits_to_keep=1
         )
 
     @contextmanager
     def on_the_same_cache() -> Iterator[None]:
         try:
-            with context():
+            with prefill.context():
                 yield
         finally:
             # what the steps appended, outside the timing
             cache.crop(lengths[0] - cache.get_seq_length())
 
-    return _Side(
-        Arm(call=step, context=on_the_same_cache), lambda: tuple(length + 1 for length in lengths)
-    )
+    return _Side(Arm(step, on_the_same_cache), lambda: tuple(length + 1 for length in lengths))
+
+
+def _reduced_walks(
+    subject: LanguageSubject, reducer: Reducer, inputs: list[Inputs], dense: list[Walk]
+) -> list[Walk]:
+    with reducer.attach(subject.model):
+        return [
+            walk(subject, each, len(known.answer), known.answer)
+            for each, known in zip(inputs, dense, strict=True)
+        ]
 
 
 def _entering(subject: LanguageSubject, arm: Arm) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
 
 from efficarch.errors import EfficarchError
 from efficarch.models.vision_language import VisionLanguage, check_attention, parts_of, rotated
@@ -61,22 +62,7 @@ class TowerBlock(Reducer):
         after = _block_to_drop_after(parts, self.after)
         with visual_prompt(model) as prompt, ExitStack() as stack:
             passing = _Pass(self.keep, parts, prompt)
-            block = parts.blocks[after]
-            attention = block.get_submodule("attn")
-            for handle in (
-                parts.tower.register_forward_pre_hook(passing.start, with_kwargs=True),
-                attention.register_forward_pre_hook(passing.see_rotary, with_kwargs=True),
-                attention.get_submodule("qkv").register_forward_hook(passing.rank),
-                block.register_forward_hook(passing.drop),
-                *(
-                    later.register_forward_pre_hook(passing.shorten, with_kwargs=True)
-                    for later in parts.blocks[after + 1 :]
-                ),
-                parts.merger.register_forward_hook(passing.restore),
-                parts.language.register_forward_pre_hook(
-                    passing.drop_placeholders, with_kwargs=True
-                ),
-            ):
+            for handle in passing.hook(after):
                 stack.callback(handle.remove)
             yield
 
@@ -108,6 +94,23 @@ class _Pass:
         self._rotary: tuple[Tensor, ...] = ()
         self._kept = torch.empty(0)
         self._stays = torch.empty(0)
+
+    def hook(self, after: int) -> list[RemovableHandle]:
+        """Hook the tower and what is behind it."""
+        parts, block = self._parts, self._parts.blocks[after]
+        attention = block.get_submodule("attn")
+        return [
+            parts.tower.register_forward_pre_hook(self.start, with_kwargs=True),
+            attention.register_forward_pre_hook(self.see_rotary, with_kwargs=True),
+            attention.get_submodule("qkv").register_forward_hook(self.rank),
+            block.register_forward_hook(self.drop),
+            *(
+                later.register_forward_pre_hook(self.shorten, with_kwargs=True)
+                for later in parts.blocks[after + 1 :]
+            ),
+            parts.merger.register_forward_hook(self.restore),
+            parts.language.register_forward_pre_hook(self.drop_placeholders, with_kwargs=True),
+        ]
 
     def start(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hooked:
         """Before the tower: work the window order out in its place, and remember it."""
