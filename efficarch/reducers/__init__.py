@@ -120,6 +120,14 @@ _ROWS = (
         keeps="CLS and keep * patches after the last block; decreasing schedule",
     ),
     Method(
+        name="reciprocal",
+        parts=(Part("reciprocal:Reciprocal"),),
+        paper="our own: reciprocal nearest neighbours, after arXiv 2210.09461 and 2409.11923",
+        where="between attention and MLP of every block",
+        cost="one similarity matrix over all heads, two row maxima and two scatters per block",
+        keeps="CLS and keep * patches after the last block; parabolic schedule",
+    ),
+    Method(
         name="evit",
         parts=(Part("evit:EViT"),),
         paper="EViT, arXiv 2202.07800",

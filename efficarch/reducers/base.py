@@ -125,11 +125,14 @@ def gather_patches(
 
 
 def take_rows(x: Tensor, index: Tensor) -> Tensor:  # [B, P, C], [B, K, 1] -> [B, K, C]
-    """Pick rows by index.
+    """Pick rows by index, as ``take_along_dim`` would.
 
-    ``take_along_dim`` says the same, but wraps negative indices over every channel first.
+    On the CPU, whole rows of a flat table are copied several times faster than gathered elements.
     """
-    return x.gather(1, index.expand(-1, -1, x.shape[-1]))
+    batch, rows, channels = x.shape
+    first = torch.arange(0, batch * rows, rows, device=x.device)[:, None, None]
+    picked = x.reshape(batch * rows, channels).index_select(0, (index + first).flatten())
+    return picked.view(batch, -1, channels)
 
 
 def head_mean(projected: Tensor, heads: int) -> Tensor:  # [B, N, C] -> [B, N, C / heads]

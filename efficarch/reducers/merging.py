@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -22,7 +22,7 @@ from efficarch.errors import EfficarchError
 from efficarch.models.vit import Block, blocks_of
 from efficarch.reducers.base import Reducer, check_keep, head_mean, kept_patches, replaced_forward
 
-SCHEDULES = ("constant", "decreasing")
+SCHEDULES = ("constant", "parabolic", "decreasing")
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,16 @@ class Tokens:
     """What a rule may look at in one block."""
 
     states: Tensor  # [B, N, C]
-    keys: Tensor  # [B, N, C / H], averaged over heads
+    keys: Tensor  # [B, N, C], all heads side by side
+    heads: int
     size: Tensor  # [B, N, 1], patches behind each token
     prefix: int
     depth: float
     """How far up the model: 0 in the first block, 1 - 1 / blocks in the last."""
+
+    def mean_keys(self) -> Tensor:  # [B, N, C / H]
+        """Return the keys averaged over heads."""
+        return head_mean(self.keys, self.heads)
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,13 @@ class Merger(Reducer):
     Attributes:
         keep: fraction of the patches left after the last block, in (0, 1].
         schedule: ``constant`` merges the same number in every block, ``decreasing`` falls linearly
-            to zero at the last block (the faster variant of Token Merging).
+            to zero at the last block (the faster variant of Token Merging), ``parabolic`` falls
+            slowly at first: the share of block l of L is 1 - (l / L)^2.
         proportional: add log(size) to the attention logits of merged tokens.
     """
 
     keep: float
-    schedule: Literal["constant", "decreasing"] = "decreasing"
+    schedule: Literal["constant", "parabolic", "decreasing"] = "decreasing"
     proportional: bool = True
 
     choices: ClassVar[Mapping[str, tuple[Any, ...]]] = {
@@ -61,7 +67,7 @@ class Merger(Reducer):
         check_keep(self.keep)
         if self.schedule not in SCHEDULES:
             raise EfficarchError(
-                f"schedule is {self.schedule!r}; choose 'constant' or 'decreasing'"
+                f"schedule is {self.schedule!r}; choose 'constant', 'parabolic' or 'decreasing'"
             )
 
     @abstractmethod
@@ -145,7 +151,8 @@ class _MergingForward:
             size = torch.ones_like(x[..., :1]) if self.state.size is None else self.state.size
             tokens = Tokens(
                 states=x,
-                keys=head_mean(self.state.keys, self.block.heads),
+                keys=self.state.keys,
+                heads=self.block.heads,
                 size=size,
                 prefix=self.block.prefix,
                 depth=self.index / self.depth,
@@ -171,7 +178,8 @@ def merge_schedule(total: int, patches: int, depth: int, kind: str) -> list[int]
             f"keep leaves {kept} of {patches} patches; {depth} blocks that halve reach {fewest} "
             f"at the fewest: use keep >= {ceil(1000 * fewest / patches) / 1000}"
         )
-    weights = [1.0 if kind == "constant" else float(depth - index) for index in range(depth)]
+    power = {"constant": inf, "parabolic": 2.0, "decreasing": 1.0}[kind]
+    weights = [1.0 - (index / depth) ** power for index in range(depth)]
     merges: list[int] = []
     left, wanted = patches, 0.0
     for index, weight in enumerate(weights):

@@ -42,7 +42,7 @@ class PiToMe(Merger):
     def merge(self, tokens: Tokens, r: int) -> tuple[Tensor, Tensor]:
         """Average r tokens into r others; protected tokens come first, in their order."""
         margin = 0.9 * (1 - tokens.depth)
-        stay, go, into, target = pair_up(tokens.keys, r, margin, tokens.prefix)
+        stay, go, into, target = pair_up(tokens.mean_keys(), r, margin, tokens.prefix)
         states, size = tokens.states, tokens.size
         weight = size if self.weighted else torch.ones_like(size)
         merged, _ = absorb(

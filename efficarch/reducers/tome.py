@@ -31,7 +31,7 @@ class ToMe(Merger):
         CLS stays first; the unmerged rest of A follows in its order, then B. Ties keep what
         ``torch.argsort`` (stable) puts first.
         """
-        stay, go, target = match(tokens.keys, r, tokens.prefix)
+        stay, go, target = match(tokens.mean_keys(), r, tokens.prefix)
         set_a, set_b = tokens.states[:, ::2], tokens.states[:, 1::2]  # [B, A, C], [B, M, C]
         size_a, size_b = tokens.size[:, ::2], tokens.size[:, 1::2]
         merged, merged_size = absorb(

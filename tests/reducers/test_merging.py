@@ -15,11 +15,12 @@ from efficarch.models.vit import blocks_of
 from efficarch.reducers.base import kept_patches
 from efficarch.reducers.merging import SCHEDULES, Merger, Tokens, merge_schedule
 from efficarch.reducers.pitome import PiToMe
+from efficarch.reducers.reciprocal import Reciprocal
 from efficarch.reducers.tome import ToMe
 from tests.models.samples import DEPTH, FAMILIES, leaving, noise, tiny
 from tests.reducers.samples import copied, prefix_of, reduced
 
-MERGERS = [ToMe, PiToMe]
+MERGERS = [ToMe, PiToMe, Reciprocal]
 
 
 @settings(max_examples=60, deadline=None)
@@ -38,7 +39,7 @@ def test_merging_conserves_mass(
     rng = torch.Generator().manual_seed(data.draw(st.integers(0, 1000)))
     x, keys = torch.randn(2, 2, count, 6, generator=rng)
     size = torch.randint(1, 5, (2, count, 1), generator=rng).float()
-    tokens = Tokens(x, keys, size, prefix, depth=data.draw(st.floats(0, 1)))
+    tokens = Tokens(x, keys, 1, size, prefix, depth=data.draw(st.floats(0, 1)))
 
     merged, merged_size = method(0.5).merge(tokens, r)
 
@@ -59,8 +60,8 @@ def test_length_of_the_keys_does_not_count(method: type[Merger]) -> None:
     scaled = keys * torch.rand(2, 12, 1).add(0.1)
 
     for ours, theirs in zip(
-        method(0.5).merge(Tokens(x, keys, size, 1, 0.5), 4),
-        method(0.5).merge(Tokens(x, scaled, size, 1, 0.5), 4),
+        method(0.5).merge(Tokens(x, keys, 1, size, 1, 0.5), 4),
+        method(0.5).merge(Tokens(x, scaled, 1, size, 1, 0.5), 4),
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs)
@@ -99,6 +100,16 @@ def test_a_constant_schedule_is_even(patches: int, depth: int, data: st.DataObje
     merges = merge_schedule(total, patches, depth, "constant")
 
     assert max(merges) - min(merges) <= 1
+
+
+def test_a_parabolic_schedule_falls_slowly_at_first() -> None:
+    """Of 192 merges in 12 blocks, block l takes a share of 1 - (l / 12) ** 2."""
+    total = sum(1 - (block / 12) ** 2 for block in range(12))
+    due = [192 * (1 - (block / 12) ** 2) / total for block in range(12)]
+
+    merges = merge_schedule(192, 256, 12, "parabolic")
+
+    assert all(abs(r - share) <= 1 for r, share in zip(merges, due, strict=True))
 
 
 @settings(deadline=None)
@@ -192,7 +203,7 @@ def test_an_infeasible_keep_is_refused_by_the_model(method: type[Merger]) -> Non
 def test_an_unknown_schedule_is_refused(method: type[Merger]) -> None:
     """The error names the value and the choices."""
     schedule: str = "steep"
-    with pytest.raises(EfficarchError, match="schedule is 'steep'; choose 'constant' or 'decr"):
+    with pytest.raises(EfficarchError, match="schedule is 'steep'; choose 'constant', 'para"):
         method(0.5, schedule=schedule)
 
 
@@ -226,7 +237,7 @@ def without_positions(subject: Subject) -> Subject:
 def test_merging_equal_tokens_loses_nothing(
     encoder: Subject,
     keep: float,
-    schedule: Literal["constant", "decreasing"],
+    schedule: Literal["constant", "parabolic", "decreasing"],
     method: type[Merger],
 ) -> None:
     """Of a blank image seen without positions, merging gives the dense embedding."""

@@ -63,7 +63,7 @@ def test_merge_is_the_paper_s_rule(
     size = torch.randint(1, 9, (3, tokens, 1)).float()
     method = PiToMe(0.5, weighted=weighted)
 
-    merged, merged_size = method.merge(Tokens(x, keys, size, prefix, depth), r)
+    merged, merged_size = method.merge(Tokens(x, keys, 1, size, prefix, depth), r)
     margin = 0.9 - 0.9 * depth
     expected, expected_size = in_rows(
         lambda x, keys, size: merge_one(x, keys, size, r, margin, prefix, weighted), x, keys, size
@@ -110,7 +110,7 @@ def test_tokens_that_stand_alone_are_protected() -> None:
     keys = torch.eye(3)[[0, 0, 1, 0, 0, 0, 2, 0, 0, 0]][None]
     x = torch.randn(1, 10, 4)
 
-    merged, size = PiToMe(0.5).merge(Tokens(x, keys, torch.ones(1, 10, 1), 0, 0.5), 4)
+    merged, size = PiToMe(0.5).merge(Tokens(x, keys, 1, torch.ones(1, 10, 1), 0, 0.5), 4)
 
     assert torch.equal(merged[0, :2], x[0, [2, 6]])
     assert sorted(size.flatten().tolist()) == [1, 1, 1, 1, 1, 5]

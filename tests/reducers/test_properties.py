@@ -37,8 +37,12 @@ from tests.reducers.samples import (
 SHRUNK = {16: 6, 25: 12, 24: 12}
 """Patches of 4 x 4, 5 x 5 and 4 x 6 at keep 0.5: the grids 2 x 3, 3 x 4 and 3 x 4."""
 
-MERGED = {16: [16, 13, 10, 9, 8], 25: [25, 20, 17, 14, 13], 24: [24, 19, 16, 13, 12]}
-"""Patches entering each block and leaving the last: 8 or 12 merges, 4 : 3 : 2 : 1."""
+MERGED = {
+    "decreasing": {16: [16, 13, 10, 9, 8], 25: [25, 20, 17, 14, 13], 24: [24, 19, 16, 13, 12]},
+    "parabolic": {16: [16, 13, 11, 9, 8], 25: [25, 21, 18, 15, 13], 24: [24, 20, 17, 14, 12]},
+}
+"""Patches entering each block and leaving the last: 8 or 12 merges, 4 : 3 : 2 : 1 where they
+decrease, 16 : 15 : 12 : 7 along a parabola."""
 
 
 def stated(reducer: Reducer, patches: int, prefix: int) -> list[int]:
@@ -48,7 +52,7 @@ def stated(reducer: Reducer, patches: int, prefix: int) -> list[int]:
         if isinstance(part, Downsample):
             left = [SHRUNK[patches]] * (DEPTH + 1)
         elif isinstance(part, Merger):
-            left = MERGED[left[0]]
+            left = MERGED[part.schedule][left[0]]
         elif isinstance(part, Pruner):
             left = [staged(left[0], part.after, block) for block in range(DEPTH + 1)]
     tokens = [prefix + count for count in left]

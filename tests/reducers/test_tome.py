@@ -53,7 +53,7 @@ def merge(
     x: Tensor, metric: Tensor, size: Tensor, r: int, prefix: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Merge as the method does, wherever in the model."""
-    return ToMe(0.5).merge(Tokens(x, metric, size, prefix, depth=0.0), r)
+    return ToMe(0.5).merge(Tokens(x, metric, 1, size, prefix, depth=0.0), r)
 
 
 @pytest.mark.parametrize("prefix", [0, 1], ids=["no CLS", "CLS"])
@@ -96,7 +96,7 @@ def test_ties_keep_the_earlier_token_going() -> None:
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("proportional", [True, False], ids=["proportional", "flat"])
 def test_the_whole_encoder_follows_the_rule(
-    encoder: Subject, schedule: Literal["constant", "decreasing"], proportional: bool
+    encoder: Subject, schedule: Literal["constant", "parabolic", "decreasing"], proportional: bool
 ) -> None:
     """Attend, merge by this block's keys, feed forward, block by block, gives the same states."""
     pixels = noise(encoder.model.config.image_size)
