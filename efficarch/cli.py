@@ -1,4 +1,4 @@
-"""The command line: ``efficarch bench | report | doctor | list``.
+"""The command line: ``efficarch bench | tune | report | doctor | list``.
 
 Exit codes: 0 pass, 1 fail, 2 usage or unreadable input, 4 not comparable. Every error a user can
 cause ends in one sentence on stderr.
@@ -18,6 +18,7 @@ from efficarch.listing import markdown_tables
 from efficarch.models import MODELS
 from efficarch.record import DTYPES, Run, Status
 from efficarch.store import baseline_path, load_run, save_baseline, write_text
+from efficarch.tune_command import add_tune, tune
 
 INTERRUPTED = 2
 
@@ -48,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(command=_report)
     doctor = commands.add_parser("doctor", help="say what this machine can measure")
     doctor.set_defaults(command=_doctor)
+    tuning = commands.add_parser("tune", help="find the best schedules that meet one latency")
+    add_tune(tuning)
+    tuning.set_defaults(command=_tune)
     listing = commands.add_parser("list", help="list methods, models and scan backends")
     listing.set_defaults(command=_list)
     return parser
@@ -187,6 +191,12 @@ def _write_report(run: Run, out: Path, baseline: Run | None, note: str) -> None:
     reports: Any = import_module("efficarch.reports" if installed else "reports")
     reports.write_report(
         run, out / "index.html", out / "summary.md", baseline=baseline, baseline_note=note
+    )
+
+
+def _tune(arguments: argparse.Namespace) -> int:
+    return tune(
+        arguments, _say, lambda run, out: _write_report(run, out, None, "a search has none")
     )
 
 

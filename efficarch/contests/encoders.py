@@ -47,6 +47,7 @@ class Encoders:
     _subjects: dict[str, Subject] = field(default_factory=dict)
     _dense: dict[tuple[str, str, int], tuple[Tensor, Costs]] = field(default_factory=dict)
     _companions: dict[str, Companions] = field(default_factory=dict)
+    _flops: dict[str, int] = field(default_factory=dict)
     _photos: Photos | None = None
 
     def subject(self, model: str) -> Subject:
@@ -80,8 +81,9 @@ class Encoders:
             context=lambda: reducer.attach(subject.model),
         )
         dense = Arm(call=reduced.call)
-        reference, dense_costs = self._dense_side(photos, dense, batch)
-        embeddings = _embeddings(subject, reduced, photos.pixels, batch)
+        reference, dense_costs = self._dense_side(photos, batch)
+        with reduced.context():
+            embeddings = _embeddings(subject, photos.pixels, batch)
         similarity = cosine_rows(embeddings, reference)
         return Contest(
             subject=reduced,
@@ -97,6 +99,24 @@ class Encoders:
             f"{photos.digest}",
         )
 
+    def similarity(
+        self, *, model: str, reducer: Reducer, images: list[Image], batch: int
+    ) -> Tensor:  # [n]
+        """Return the CosSim of every image, without measuring anything else."""
+        subject, photos = self.subject(model), self._prepared(model, images)
+        reference, _costs = self._dense_side(photos, batch)
+        with reducer.attach(subject.model):
+            return cosine_rows(_embeddings(subject, photos.pixels, batch), reference)
+
+    def flops_share(self, *, model: str, reducer: Reducer, image: Image) -> float:
+        """Return the FLOPs of one image under a method, relative to the dense model's."""
+        subject = self.subject(model)
+        pixels = subject.prepare([image]).to(self.settings.device, torch_dtype(self.settings.dtype))
+        if model not in self._flops:
+            self._flops[model] = count_flops(lambda: subject.embed(pixels))
+        with reducer.attach(subject.model):
+            return count_flops(lambda: subject.embed(pixels)) / self._flops[model]
+
     def _prepared(self, model: str, images: list[Image]) -> Photos:
         """Prepare and hash images once for the cells of a model, which follow each other."""
         if self._photos is None or not self._photos.holds(model, images):
@@ -105,12 +125,13 @@ class Encoders:
             self._photos = Photos(model, tuple(images), pixels, _digest(images))
         return self._photos
 
-    def _dense_side(self, photos: Photos, dense: Arm, batch: int) -> tuple[Tensor, Costs]:
+    def _dense_side(self, photos: Photos, batch: int) -> tuple[Tensor, Costs]:
         key = (photos.model, photos.digest, batch)
         if key not in self._dense:
             subject = self.subject(photos.model)
+            dense = Arm(call=lambda: subject.embed(photos.pixels[:batch]))
             self._dense[key] = (
-                _embeddings(subject, dense, photos.pixels, batch),
+                _embeddings(subject, photos.pixels, batch),
                 _encoder_costs(subject, dense, self.settings.device),
             )
         return self._dense[key]
@@ -126,9 +147,8 @@ def _digest(images: list[Image]) -> str:
     return f"sha256 {hashed.hexdigest()[:12]}"
 
 
-def _embeddings(subject: Subject, arm: Arm, pixels: Tensor, batch: int) -> Tensor:
-    with arm.context():
-        return torch.cat([subject.embed(chunk) for chunk in pixels.split(batch)])
+def _embeddings(subject: Subject, pixels: Tensor, batch: int) -> Tensor:
+    return torch.cat([subject.embed(chunk) for chunk in pixels.split(batch)])
 
 
 def _encoder_costs(subject: Subject, arm: Arm, device: str) -> Costs:

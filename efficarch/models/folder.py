@@ -38,6 +38,17 @@ def labelled_images(folder: Path) -> list[Image.Image]:
     return images
 
 
+def halves(images: list[Image.Image]) -> tuple[list[Image.Image], list[Image.Image]]:
+    """Return two halves with every other image of each class."""
+    seen: dict[str | None, int] = {}
+    split: tuple[list[Image.Image], list[Image.Image]] = ([], [])
+    for image in images:
+        number = seen.get(label_of(image), 0)
+        seen[label_of(image)] = number + 1
+        split[number % 2].append(image)
+    return split
+
+
 def label_of(image: Image.Image) -> str | None:
     """Return the class an image was labelled with; crops and copies keep it."""
     label: str | None = image.info.get(LABEL)

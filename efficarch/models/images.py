@@ -44,6 +44,17 @@ def packaged_photos() -> list[Image.Image]:
     return photos + [_crop(_open(name), CROPS // 2) for name in TEXTS]
 
 
+def packaged_halves() -> tuple[list[Image.Image], list[Image.Image]]:
+    """Return the packaged crops in two halves of 16 that share no photo and no page."""
+    crops = packaged_photos()
+    photo = [*(index % len(PHOTOS) for index in range(CROPS * len(PHOTOS))), *range(len(TEXTS))]
+    halves = [
+        [crop for crop, number in zip(crops, photo, strict=True) if number % 2 == half]
+        for half in (0, 1)
+    ]
+    return halves[0], halves[1]
+
+
 def _open(name: str) -> Image.Image:
     for folder in _folders():
         if (folder / name).is_file():

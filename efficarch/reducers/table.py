@@ -3,8 +3,8 @@
 Importing it imports no torch; a row loads its file when asked.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +31,10 @@ class Part:
     takes_keep: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def kind(self) -> "Callable[..., Reducer]":
+    def kind(self) -> "type[Reducer]":
         """Import the reducer's class."""
         module, name = self.target.split(":")
-        found: Callable[..., Reducer] = getattr(import_module(f"efficarch.reducers.{module}"), name)
+        found: type[Reducer] = getattr(import_module(f"efficarch.reducers.{module}"), name)
         return found
 
     def build(self, keep: float | None) -> "Reducer":
@@ -76,6 +76,12 @@ class Method:
             first = first | other
         return first
 
+    def variant(self, name: str, options: Mapping[str, Any]) -> "Method":
+        """Return the method under another name, with hyper-parameters of its first part fixed."""
+        first, *others = self.parts
+        fixed = replace(first, options={**first.options, **options})
+        return replace(self, name=name, parts=(fixed, *others))
+
     def __or__(self, other: "Method") -> "Method":
         return Method(
             name=f"{self.name}+{other.name}",
@@ -98,12 +104,12 @@ class MethodTable:
         self._rows = {row.name: row for row in rows}
 
     def __getitem__(self, name: str) -> Method:
-        """Return a method, or a composition written ``a+b``.
+        """Return a method, or a composition written ``a+b``; what follows ``@`` names a variant.
 
         Raises:
             UnknownNameError: no such method; names the nearest one.
         """
-        first, *others = (self._row(part) for part in name.split("+"))
+        first, *others = (self._row(part) for part in name.partition("@")[0].split("+"))
         for other in others:
             first = first | other
         return first
