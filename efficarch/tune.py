@@ -11,7 +11,7 @@ goal: what a method spends on selecting shows in its latency, not in its FLOPs.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,12 @@ STEPS = 1000
 """Keep ratios are solved for in thousandths."""
 LOWEST = 20
 FINALISTS = 2
-CORRECTIONS = 6
+CORRECTIONS = 8
 STRIDE = 1.1
 """Most that one correction may change the share of FLOPs by."""
 TOLERANCE = 0.03
 """How far below the goal a measured ratio may lie and still count as meeting it."""
-OVERHEAD = 1.1
+OVERHEAD = 1.13
 """Ratio of latency to FLOPs, both relative to dense, that a search begins with."""
 
 
@@ -145,6 +145,7 @@ class Search:
             EfficarchError: it did not within ``CORRECTIONS`` attempts; names the last ratio.
         """
         goal, built = self.goal, method.variant(method.name, options)
+        too_fast, too_slow = 0.0, inf
         ratio = keep = 0.0
         for _ in range(CORRECTIONS):
             keep = self._solve_keep(built, share)
@@ -153,14 +154,20 @@ class Search:
             if goal.latency_ratio - TOLERANCE <= ratio <= goal.latency_ratio:
                 tuned = Tuned(goal.model, method.name, goal.latency_ratio, keep, dict(options))
                 return Found(tuned, share, measured)
-            # aim at the middle of what meets the goal; one disturbed measurement must not go far
-            step = (goal.latency_ratio - TOLERANCE / 2) / ratio
-            share *= min(max(step, 1 / STRIDE), STRIDE)
+            if ratio > goal.latency_ratio:
+                too_slow = min(too_slow, share)
+            else:
+                too_fast = max(too_fast, share)
+            share = _next_share(share, too_fast, too_slow, aim=self._aim() / ratio)
         raise EfficarchError(
             f"{method.name} met no latency ratio of {goal.latency_ratio - TOLERANCE:.3f} to "
             f"{goal.latency_ratio:g} in {CORRECTIONS} attempts; the last, keep {keep:g}, gave "
             f"{ratio:.3f}: choose a ratio nearer to 1 or a quieter machine"
         )
+
+    def _aim(self) -> float:
+        """Return the middle of the latency ratios that meet the goal."""
+        return self.goal.latency_ratio - TOLERANCE / 2
 
     def _best_options(self, method: Method, share: float) -> list[dict[str, Any]]:
         """Return the hyper-parameters of highest CosSim on the tuning half, the best first."""
@@ -257,6 +264,16 @@ class Search:
 
 
 _FINISHED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL)
+
+
+def _next_share(share: float, too_fast: float, too_slow: float, *, aim: float) -> float:
+    """Return the share of FLOPs to try next: between what was too fast and too slow, if both are.
+
+    Until then, by the factor ``aim``, but not far: one disturbed measurement must not lead astray.
+    """
+    if 0 < too_fast < too_slow < inf:
+        return (too_fast + too_slow) / 2
+    return share * min(max(aim, 1 / STRIDE), STRIDE)
 
 
 def _size(choices: Mapping[str, tuple[Any, ...]]) -> int:

@@ -1,27 +1,45 @@
 """The cases every image encoder is measured in."""
 
-from efficarch.reducers import REDUCERS, Method
+from pathlib import Path
 
-JOINED = REDUCERS["tome+exact-tail"]
-MEASURED = ("none", "random", "norm", "tome", "exact-tail")
-"""The methods that have limits in `budgets.toml`."""
+from efficarch.reducers import REDUCERS, Method
+from efficarch.tuned import load_tuned
+
+Case = tuple[Method, float | None, int]
+
+THROUGHPUT: tuple[tuple[str, float | None], ...] = (
+    ("none", None),
+    ("exact-tail", None),
+    # the method that does most per block: at keep 1 it must do nothing
+    ("reciprocal", 1.0),
+    ("norm", 0.5),
+    ("tome", 0.5),
+    ("reciprocal", 0.5),
+    # the control at several keep ratios, so that others can be compared with it at equal latency
+    ("random", 0.7),
+    ("random", 0.5),
+    ("random", 0.25),
+)
 
 SHORT = ("none", "random", "tome", "exact-tail")
 
-
-def encoder_cases(model: str) -> list[tuple[Method, float | None, int]]:
-    """Return (method, keep, batch): every method at batch 8, the middle keep ratio at batch 1."""
-    throughput = _cases(model, keeps=[1.0, 0.7, 0.5])
-    throughput += [(JOINED, keep) for keep in (0.7, 0.5, 0.25)]
-    single_image = [*_cases(model, keeps=[0.5]), (JOINED, 0.5)]
-    return [(*case, 8) for case in throughput] + [(*case, 1) for case in single_image]
+TUNED = load_tuned(Path(__file__).with_name("tuned.toml"))
 
 
-def _cases(model: str, *, keeps: list[float]) -> list[tuple[Method, float | None]]:
-    return [case for case in REDUCERS.cases(model, keeps=keeps) if case[0].name in MEASURED]
+def encoder_cases(model: str) -> list[Case]:
+    """Return (method, keep, batch): every method at batch 1, the chosen and the tuned at batch 8."""
+    chosen = [(REDUCERS[name], keep, 8) for name, keep in THROUGHPUT]
+    tuned = [
+        (REDUCERS[entry.method].variant(entry.name, entry.options), entry.keep, 8)
+        for entry in TUNED
+        if entry.model == model
+    ]
+    every = [(*case, 1) for case in REDUCERS.cases(model, keeps=[0.5]) if case[0].name != "none"]
+    control = [(REDUCERS["random"], keep, 1) for keep in (0.7, 0.25)]
+    return chosen + tuned + every + control
 
 
-def short_cases(model: str) -> list[tuple[Method, float | None, int]]:
+def short_cases(model: str) -> list[Case]:
     """Return (method, keep, batch): the control, random, ToMe and the exact tail if it suits."""
     cases = REDUCERS.cases(model, keeps=[0.5])
     return [(method, keep, 8) for method, keep in cases if method.name in SHORT]

@@ -91,6 +91,8 @@ class Method:
             cost=f"{self.cost}; {other.cost}",
             keeps=f"{self.keeps}; {other.keeps}",
             models=tuple(model for model in self.models if model in other.models),
+            # a control stays one where an exact method joins it
+            control=self.control and (other.control or not other.takes_keep),
         )
 
     def __str__(self) -> str:
