@@ -4,8 +4,8 @@ A keep ratio means another amount of work to every method, so methods are compar
 latency. The search runs on half of the images; the figures it reports come from the other half.
 
 For every choice of hyper-parameters, ``keep`` is solved for so that the method costs a given share
-of the dense model's FLOPs; CosSim on the tuning half ranks the choices. The latency of the best few
-is measured in rounds paired with the dense model, and their share corrected until it meets the
+of the dense model's FLOPs; CosSim on the tuning half decides between the choices. The latency of the
+best is measured in rounds paired with the dense model, and its share corrected until it meets the
 goal: what a method spends on selecting shows in its latency, not in its FLOPs.
 """
 
@@ -31,7 +31,6 @@ from efficarch.tuned import Tuned
 STEPS = 1000
 """Keep ratios are solved for in thousandths."""
 LOWEST = 20
-FINALISTS = 2
 CORRECTIONS = 8
 STRIDE = 1.1
 """Most that one correction may change the share of FLOPs by."""
@@ -61,8 +60,9 @@ class Goal:
                 f"latency ratio is {self.latency_ratio}; it must lie between 0 and 1, for "
                 "instance 0.5 for half the dense model's latency"
             )
-        if self.trials < 1:
-            raise EfficarchError(f"trials is {self.trials}; it must be at least 1")
+        for name in ("trials", "batch"):
+            if getattr(self, name) < 1:
+                raise EfficarchError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,6 @@ class Found:
     """A configuration whose measured latency met the goal."""
 
     tuned: Tuned
-    share: float
     measurement: Measurement
 
 
@@ -128,17 +127,11 @@ class Search:
 
     def _tune(self, method: Method) -> Outcome:
         share = self.goal.latency_ratio / OVERHEAD
-        finals = [
-            self._meet(method, options, share, self.tuning)
-            for options in self._best_options(method, share)
-        ]
-        best = max(finals, key=lambda found: found.measurement.cossim.mean)
-        final = self._meet(method, best.tuned.options, best.share, self.held_out)
-        return Outcome(final.tuned.name, final)
+        options = self._best_options(method, share)
+        found = self._meet(method, options, share)
+        return Outcome(found.tuned.name, found)
 
-    def _meet(
-        self, method: Method, options: Mapping[str, Any], share: float, images: list[Image]
-    ) -> Found:
+    def _meet(self, method: Method, options: Mapping[str, Any], share: float) -> Found:
         """Correct the share of FLOPs until the measured latency meets the goal.
 
         Raises:
@@ -149,11 +142,11 @@ class Search:
         ratio = keep = 0.0
         for _ in range(CORRECTIONS):
             keep = self._solve_keep(built, share)
-            measured = self._measure(built, keep, images)
+            measured = self._measure(built, keep)
             ratio = measured.ratio.value
             if goal.latency_ratio - TOLERANCE <= ratio <= goal.latency_ratio:
                 tuned = Tuned(goal.model, method.name, goal.latency_ratio, keep, dict(options))
-                return Found(tuned, share, measured)
+                return Found(tuned, measured)
             if ratio > goal.latency_ratio:
                 too_slow = min(too_slow, share)
             else:
@@ -169,8 +162,8 @@ class Search:
         """Return the middle of the latency ratios that meet the goal."""
         return self.goal.latency_ratio - TOLERANCE / 2
 
-    def _best_options(self, method: Method, share: float) -> list[dict[str, Any]]:
-        """Return the hyper-parameters of highest CosSim on the tuning half, the best first."""
+    def _best_options(self, method: Method, share: float) -> dict[str, Any]:
+        """Return the hyper-parameters of highest mean CosSim on the tuning half."""
         choices = method.parts[0].kind().choices
         fixed = method.parts[0].options
         free = {name: values for name, values in choices.items() if name not in fixed}
@@ -189,9 +182,7 @@ class Search:
                 f"no schedule of {method.name} costs as little as {share:.2f} of the dense FLOPs; "
                 "choose a latency ratio nearer to 1"
             )
-        ranked = sorted(done, key=lambda trial: -(trial.value or 0.0))
-        labels = list(dict.fromkeys(tuple(trial.params.items()) for trial in ranked))
-        return [_options(dict(label), free) for label in labels[:FINALISTS]]
+        return _options(study.best_params, free)
 
     def _study(self, method: str, *, exhaustive: bool) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -250,11 +241,12 @@ class Search:
             low, high = (middle, high) if affordable(middle) else (low, middle)
         return low / STEPS
 
-    def _measure(self, method: Method, keep: float, images: list[Image]) -> Measurement:
+    def _measure(self, method: Method, keep: float) -> Measurement:
+        """Measure on the held-out half; latency is that of its first images."""
         goal, settings = self.goal, self.encoders.settings
         return measure(
             self.encoders.contest(
-                model=goal.model, reducer=method(keep), images=images, batch=goal.batch
+                model=goal.model, reducer=method(keep), images=self.held_out, batch=goal.batch
             ),
             clock=self.clock,
             settings=settings,

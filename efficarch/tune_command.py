@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,9 +57,8 @@ def tune(arguments: argparse.Namespace, say: Callable[[str], None], report: Repo
         EfficarchError: bad options, missing weights or images, or no method met the goal.
     """
     _check(arguments)
-    # found out before minutes of searching
-    write_text(arguments.out / ".writable", "")
-    (arguments.out / ".writable").unlink()
+    if find_spec("optuna") is None:
+        raise EfficarchError("a search needs optuna; run: pip install 'efficarch[tune]'")
     from efficarch import tune_results
     from efficarch.probe import device_name, machine
     from efficarch.timing import clock_for
@@ -84,6 +84,8 @@ def tune(arguments: argparse.Namespace, say: Callable[[str], None], report: Repo
         held_out=held_out,
         journal=arguments.out / "trials.log",
     )
+    # found out before minutes of searching
+    write_text(search.journal, "" if not search.journal.exists() else search.journal.read_text())
     outcomes = []
     for outcome in search.run(methods):
         outcomes.append(outcome)

@@ -12,6 +12,9 @@ from .methods import is_control
 
 CONTROL = "random"
 
+TAIL = "+exact-tail"
+"""What costs no CosSim: a method that has it is compared with random pruning that has it too."""
+
 Sample = tuple[Cell, Measurement]
 
 
@@ -70,13 +73,18 @@ def place(cell: Cell) -> tuple[object, ...]:
 
 
 def _within(group: Sequence[Sample]) -> list[Comparison]:
-    controls = [
-        measured for cell, measured in group if cell.method == CONTROL and _reduces(cell, measured)
-    ]
-    if not controls:
+    controls = {
+        tail: [
+            measured
+            for cell, measured in group
+            if _untuned(cell) == CONTROL + tail and _reduces(cell, measured)
+        ]
+        for tail in ("", TAIL)
+    }
+    if not any(controls.values()):
         return []
     found = [
-        _compare(cell, measured, controls)
+        _compare(cell, measured, controls[TAIL if _untuned(cell).endswith(TAIL) else ""])
         for cell, measured in group
         if cell.keep != 1 and not is_control(cell.method)
     ]
@@ -86,6 +94,11 @@ def _within(group: Sequence[Sample]) -> list[Comparison]:
         found,
         key=lambda item: (order.index(item.standing), -item.gap.value if item.gap else 0.0),
     )
+
+
+def _untuned(cell: Cell) -> str:
+    """Return the method of a cell without the latency it may have been tuned for."""
+    return cell.method.partition("@")[0]
 
 
 def _reduces(cell: Cell, measured: Measurement) -> bool:
@@ -114,7 +127,7 @@ def _same_images(first: Measurement, second: Measurement) -> bool:
 def _why_apart(measured: Measurement, controls: Sequence[Measurement]) -> str:
     ratio = measured.ratio.value
     if not controls:
-        return "random was measured on other images"
+        return "random was not measured on these images in this form"
     if len(measured.cossim_items) < MIN_IMAGES:
         amount = count(len(measured.cossim_items), "image")
         return f"{amount}, fewer than the {MIN_IMAGES} an interval needs"

@@ -27,7 +27,7 @@ TUNED = load_tuned(Path(__file__).with_name("tuned.toml"))
 
 
 def encoder_cases(model: str) -> list[Case]:
-    """Return (method, keep, batch): every method at batch 1, the chosen and the tuned at batch 8."""
+    """Return (method, keep, batch): every method at batch 1, chosen and tuned ones at batch 8."""
     chosen = [(REDUCERS[name], keep, 8) for name, keep in THROUGHPUT]
     tuned = [
         (REDUCERS[entry.method].variant(entry.name, entry.options), entry.keep, 8)

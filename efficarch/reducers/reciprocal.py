@@ -47,7 +47,7 @@ class Reciprocal(Merger):
 
     choices: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "schedule": Merger.choices["schedule"],
-        "rounds": (1, 2, 3),
+        "rounds": (1, 2),
         "keys": ("all", "mean"),
     }
 
