@@ -4,9 +4,9 @@ A keep ratio means another amount of work to every method, so methods are compar
 latency. The search runs on half of the images; the figures it reports come from the other half.
 
 For every choice of hyper-parameters, ``keep`` is solved for so that the method costs a given share
-of the dense model's FLOPs; CosSim on the tuning half decides between the choices. The latency of the
-best is measured in rounds paired with the dense model, and its share corrected until it meets the
-goal: what a method spends on selecting shows in its latency, not in its FLOPs.
+of the dense model's FLOPs; CosSim on the tuning half decides between the choices. The latency of
+the best is measured in rounds paired with the dense model, and its share corrected until it meets
+the goal: what a method spends on selecting shows in its latency, not in its FLOPs.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -68,6 +68,7 @@ def test_wheel_carries_every_source_file(wheel: Path) -> None:
     [
         r"efficarch/py\.typed",
         r"efficarch/suites/budgets\.toml",
+        r"efficarch/suites/tuned\.toml",
         r"efficarch/reports/templates/.+\.j2",
         r"efficarch/reports/static/.+",
         r"efficarch-.+\.dist-info/licenses/LICENSE",

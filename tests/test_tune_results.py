@@ -1,4 +1,4 @@
-"""Claims about what a search leaves behind: comparisons by hand, and files that can be read back."""
+"""Claims about what a search leaves behind: comparisons by hand, files that read back."""
 
 import csv
 from dataclasses import replace

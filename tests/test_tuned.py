@@ -1,4 +1,4 @@
-"""Claims about files of tuned configurations: what is written is what is read, and typos are named."""
+"""Claims about files of tuned configurations: what is written is read, and typos are named."""
 
 from pathlib import Path
 
