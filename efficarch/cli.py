@@ -22,9 +22,9 @@ from efficarch.tune_command import add_tune, tune
 
 INTERRUPTED = 2
 
-SHORT_ROUNDS = 8
-"""Rounds of a short run. By chance alone all eight lie above a budget once in 256 runs of a cell
-that sits exactly on it, and hardly ever of one with a margin."""
+SHORT_ROUNDS = 6
+"""Rounds of a short run, the fewest an interval needs. By chance alone all six lie above a budget
+once in 64 runs of a cell that sits exactly on it, and hardly ever of one with a margin."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

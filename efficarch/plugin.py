@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from efficarch.fixture import Bench
     from efficarch.timing import Clock
 
-ROUNDS = {"cpu": 10, "cuda": 30}
+ROUNDS = {"cpu": 8, "cuda": 30}
 LOCATIONS = {row.option: row.name for row in MODELS.values() if row.option is not None}
 SEED = 0
 

@@ -13,8 +13,6 @@ THROUGHPUT: tuple[tuple[str, float | None], ...] = (
     # the method that does most per block: at keep 1 it must do nothing
     ("reciprocal", 1.0),
     ("norm", 0.5),
-    ("tome", 0.5),
-    ("reciprocal", 0.5),
     # the control at several keep ratios, so that others can be compared with it at equal latency
     ("random", 0.7),
     ("random", 0.5),
