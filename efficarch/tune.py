@@ -167,7 +167,7 @@ class Search:
         choices = method.parts[0].kind().choices
         fixed = method.parts[0].options
         free = {name: values for name, values in choices.items() if name not in fixed}
-        study = self._study(method.name, exhaustive=_size(free) <= self.goal.trials)
+        study = self._study(method.name, free)
         left = min(self.goal.trials, _size(free)) - len(study.get_trials(states=_FINISHED))
         if left > 0:
             study.optimize(
@@ -184,7 +184,7 @@ class Search:
             )
         return _options(study.best_params, free)
 
-    def _study(self, method: str, *, exhaustive: bool) -> optuna.Study:
+    def _study(self, method: str, choices: Mapping[str, tuple[Any, ...]]) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         seed = self.goal.seed
         backend = JournalFileBackend(str(self.journal))
@@ -192,8 +192,9 @@ class Search:
             direction="maximize",
             study_name=f"{method}@{self.goal.latency_ratio:g} on {self.goal.model}, "
             f"batch {self.goal.batch}, seed {seed}",
-            sampler=optuna.samplers.BruteForceSampler(seed)
-            if exhaustive
+            # where there are trials for every choice, none is tried twice
+            sampler=optuna.samplers.GridSampler(_labels(choices), seed)
+            if choices and _size(choices) <= self.goal.trials
             else optuna.samplers.TPESampler(seed=seed),
             storage=optuna.storages.JournalStorage(backend),
             load_if_exists=True,
@@ -207,8 +208,8 @@ class Search:
         trial: optuna.Trial,
     ) -> float:
         picked = {
-            name: trial.suggest_categorical(name, [repr(value) for value in values])
-            for name, values in choices.items()
+            name: trial.suggest_categorical(name, labels)
+            for name, labels in _labels(choices).items()
         }
         built = method.variant(method.name, _options(picked, choices))
         reducer = built(self._solve_keep(built, share))
@@ -270,6 +271,11 @@ def _next_share(share: float, too_fast: float, too_slow: float, *, aim: float) -
 
 def _size(choices: Mapping[str, tuple[Any, ...]]) -> int:
     return prod(len(values) for values in choices.values())
+
+
+def _labels(choices: Mapping[str, tuple[Any, ...]]) -> dict[str, list[str]]:
+    """Return what an optimiser can store in place of the values."""
+    return {name: [repr(value) for value in values] for name, values in choices.items()}
 
 
 def _times(rounds: int, one_round: Callable[[], None]) -> None:

@@ -46,7 +46,7 @@ def add_tune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--images", metavar="DIR", help="images of your own, one subfolder a class")
     for row in MODELS.values():
-        if row.name in SUITES:
+        if row.name in SUITES and row.option is not None:
             parser.add_argument(row.option, metavar="ID_OR_FOLDER", help=f"weights of {row.name}")
 
 
@@ -161,7 +161,11 @@ def _encoders(arguments: argparse.Namespace, device: str) -> "Encoders":
     from efficarch.contests.base import Settings
     from efficarch.contests.encoders import Encoders
 
-    options = {row.name: row.option for row in MODELS.values() if row.name in SUITES}
+    options = {
+        row.name: row.option
+        for row in MODELS.values()
+        if row.name in SUITES and row.option is not None
+    }
     return Encoders(
         Settings(
             device=device,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from efficarch.record import Cell, CellRun, Measurement, Weights
 
 from .badges import variant
-from .equal import Comparison, Standing, place
+from .equal import CONTROL, Comparison, Standing, place
 from .formats import count, distinct, signed
 from .methods import is_control
 
@@ -59,7 +59,10 @@ def _gap_words(item: Comparison) -> str:
 
 
 def control_sentences(lines: Sequence[CellRun]) -> tuple[str, ...]:
-    """Say where a control keeps more CosSim than a method at equal keep, batch and input."""
+    """Say where random pruning keeps more CosSim than a method at equal keep, batch and input.
+
+    Of all controls this one is the bar; the others stand in the table beside it.
+    """
     measured = {
         _place(line.cell, line.cell.method): (line.cell, line.measurement)
         for line in lines
@@ -67,8 +70,7 @@ def control_sentences(lines: Sequence[CellRun]) -> tuple[str, ...]:
     }
     # a control that keeps every token has no keep ratio: it is a reference, nothing to beat
     names = dict.fromkeys(cell.method for cell, _ in measured.values() if cell.keep is not None)
-    controls = [name for name in names if is_control(name)]
-    return tuple(sentence for name in controls for sentence in _sentences(name, measured))
+    return _sentences(CONTROL, measured) if CONTROL in names else ()
 
 
 def _sentences(name: str, measured: Mapping[tuple[object, ...], Sample]) -> tuple[str, ...]:

@@ -19,7 +19,8 @@ from efficarch.reducers import REDUCERS, Method
 from efficarch.tune import TOLERANCE, Goal, Outcome, Search, _next_share, candidates
 from tests import inner
 
-GOAL = Goal("dinov2-small", 0.8, batch=4, trials=3)
+# as many trials as there are stages to prune after, most of which four blocks do not have
+GOAL = Goal("dinov2-small", 0.8, batch=4, trials=9)
 SETTINGS = Settings(
     device="cpu", dtype="float32", weights=Weights.PRETRAINED, locations={}, rounds=6
 )
@@ -60,7 +61,7 @@ def only(folder: Path, method: Method, goal: Goal = GOAL) -> Outcome:
     return outcome
 
 
-@pytest.mark.parametrize("name", ["random", "tome", "reciprocal", "tome+exact-tail"])
+@pytest.mark.parametrize("name", ["random", "tome", "tome+exact-tail"])
 def test_what_is_found_meets_the_latency(tmp_path: Path, name: str) -> None:
     """The measured ratio lies just below the goal, and the figures are of the held-out half."""
     found = only(tmp_path, REDUCERS[name]).found
@@ -74,8 +75,8 @@ def test_what_is_found_meets_the_latency(tmp_path: Path, name: str) -> None:
 
 def test_the_choice_of_highest_cossim_on_the_tuning_half_wins(tmp_path: Path) -> None:
     """Among the stages of random pruning that a model has, none tried was better."""
-    goal = replace(GOAL, trials=9)
-    searching = search(tmp_path, goal)
+    goal = GOAL
+    searching = search(tmp_path)
     (outcome,) = searching.run([REDUCERS["random"]])
     assert outcome.found is not None
 
@@ -126,7 +127,7 @@ def test_the_seed_decides(tmp_path: Path) -> None:
     tuned = []
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
-        found = only(folder, REDUCERS["reciprocal"]).found
+        found = only(folder, REDUCERS["tome"]).found
         assert found is not None
         tuned.append(found.tuned)
 

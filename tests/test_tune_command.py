@@ -51,7 +51,7 @@ def test_a_search_leaves_its_files(
     row = SimpleNamespace(load=inner.load)
     monkeypatch.setattr(encoder_contests, "model_row", lambda _name: row)
     monkeypatch.setattr(timing, "clock_for", lambda _device: inner.WorkClock())
-    arguments = ["--methods", "random,tome", "--trials", "2", "--out", str(tmp_path)]
+    arguments = ["--methods", "random,tome", "--trials", "9", "--out", str(tmp_path)]
 
     assert main([*GOOD, "--device", "cpu", *arguments]) == 0
 

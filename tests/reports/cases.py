@@ -67,7 +67,8 @@ def on_random_weights(cossim: float) -> CellRun:
     measured = samples.with_weights(samples.measurement(), Weights.RANDOM)
     quality = CosSim(mean=cossim, p5=cossim, minimum=cossim, items=8)
     return samples.line(
-        named("clip/random-weights", "fastv"), measured=replace(measured, cossim=quality)
+        named("clip/random-weights", "of-another-project"),
+        measured=replace(measured, cossim=quality),
     )
 
 

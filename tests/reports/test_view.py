@@ -71,7 +71,7 @@ def test_failing_rows_stand_first_and_the_rest_in_order() -> None:
     """A table is sorted by failure and otherwise keeps the order of the run."""
     rows = build(cases.every_state()).tables[0].rows
     names = [row.name.removesuffix(" keep=0.5") for row in rows]
-    assert names[:3] == ["norm", "slow", "fastv"]
+    assert names[:3] == ["norm", "slow", "of-another-project"]
     assert rows[3].cell_id == "clip/error"
     assert names[4:7] == ["dense", "tome", "random"]
 
