@@ -8,6 +8,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Protocol
 
 from efficarch.stats import median, relative_slope
@@ -66,6 +67,11 @@ class CudaEventClock:
             end.record()
             self._cuda.synchronize()
         return float(start.elapsed_time(end))
+
+
+def now() -> str:
+    """Return the date and time in UTC, as run files hold it."""
+    return datetime.now(UTC).isoformat()
 
 
 def clock_for(device: str) -> Clock:

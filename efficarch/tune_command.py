@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable
-from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,7 +60,7 @@ def tune(arguments: argparse.Namespace, say: Callable[[str], None], report: Repo
         raise EfficarchError("a search needs optuna; run: pip install 'efficarch[tune]'")
     from efficarch import tune_results
     from efficarch.probe import device_name, machine
-    from efficarch.timing import clock_for
+    from efficarch.timing import clock_for, now
     from efficarch.tune import Goal, Search, candidates
     from efficarch.tuned import tuned_text
 
@@ -98,13 +97,12 @@ def tune(arguments: argparse.Namespace, say: Callable[[str], None], report: Repo
     write_text(out / "pareto.csv", tune_results.as_csv(compared))
     write_text(out / "tuned.toml", tuned_text([result.found.tuned for result in compared]))
     write_text(out / "budgets.toml", tune_results.budget_text(compared, suite))
-    created = datetime.now(UTC).isoformat()
     run = tune_results.as_run(
         compared,
         goal,
         machine=machine(device, device_name("cpu")),
         dtype=arguments.dtype,
-        created=created,
+        created=now(),
     )
     report(run, out)
     say(tune_results.table(compared))
