@@ -15,7 +15,7 @@ from typing import Any
 from efficarch.errors import EfficarchError
 from efficarch.gate import check_limits, compare, differing_fields, exit_code
 from efficarch.listing import markdown_tables
-from efficarch.models import MODELS
+from efficarch.models import OPTIONS, destination
 from efficarch.record import DTYPES, Run, Status
 from efficarch.store import baseline_path, load_run, save_baseline, write_text
 from efficarch.tune_command import add_tune, tune
@@ -65,9 +65,8 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--dtype", choices=DTYPES, default="float32")
     bench.add_argument("--weights", choices=("pretrained", "random"), default="pretrained")
     bench.add_argument("--images", metavar="DIR", help="images of your own, one subfolder a class")
-    for row in MODELS.values():
-        if row.option is not None:
-            bench.add_argument(row.option, metavar="ID_OR_FOLDER", help=f"weights of {row.name}")
+    for option, model in OPTIONS.items():
+        bench.add_argument(option, metavar="ID_OR_FOLDER", help=f"weights of {model}")
     rounds = bench.add_mutually_exclusive_group()
     rounds.add_argument("--rounds", type=int, help="paired rounds per cell")
     rounds.add_argument(
@@ -147,8 +146,8 @@ def _pytest_arguments(arguments: argparse.Namespace, suites: Path) -> list[str]:
         options.append(f"--efficarch-rounds={arguments.rounds}")
     if arguments.images is not None:
         options.append(f"--efficarch-images={arguments.images}")
-    for option in (row.option for row in MODELS.values() if row.option is not None):
-        location = getattr(arguments, option.removeprefix("--").replace("-", "_"))
+    for option in OPTIONS:
+        location = getattr(arguments, destination(option))
         if location is not None:
             options.append(f"{option}={location}")
     return options + (["-k", arguments.expression] if arguments.expression else [])

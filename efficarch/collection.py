@@ -1,6 +1,5 @@
 """What happens to ``bench`` tests at collection: each becomes a cell with limits and a timer."""
 
-import os
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from efficarch.budgets import Limit, limits_of, load_budgets, unmatched
 from efficarch.cells import build_cell
 from efficarch.errors import EfficarchError
-from efficarch.probe import cuda_available, device_name
+from efficarch.probe import choose_device, device_name
 from efficarch.record import Cell, Limits, Measurement, Status
 from efficarch.timing import Odometer
 
@@ -42,19 +41,7 @@ def device_of(config: pytest.Config) -> str:
     Raises:
         EfficarchError: CUDA was asked for or promised, and torch sees none.
     """
-    asked = config.getoption("efficarch_device")
-    required = cuda_required()
-    if (asked == "cuda" or required) and not cuda_available():
-        why = "EFFICARCH_REQUIRE_CUDA=1" if required else "device cuda"
-        raise EfficarchError(f"{why}, but torch sees no CUDA device; run: efficarch doctor")
-    if asked == "auto":
-        return "cuda" if cuda_available() else "cpu"
-    return str(asked)
-
-
-def cuda_required() -> bool:
-    """Whether the environment promises CUDA, so that its absence is a failure and not a skip."""
-    return os.environ.get("EFFICARCH_REQUIRE_CUDA") == "1"
+    return choose_device(str(config.getoption("efficarch_device")))
 
 
 def register(session: Session, config: pytest.Config, benches: list[pytest.Item]) -> None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from efficarch.collection import Line, Session, cuda_required, device_of, register
+from efficarch.collection import Line, Session, device_of, register
 from efficarch.errors import EfficarchError
-from efficarch.models import MODELS
-from efficarch.probe import cuda_available, device_name, machine
+from efficarch.models import OPTIONS, destination
+from efficarch.probe import cuda_available, cuda_required, device_name, machine
 from efficarch.record import DTYPES, SCHEMA, Status, Weights
 from efficarch.stats import MIN_ROUNDS
 from efficarch.store import plain
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from efficarch.timing import Clock
 
 ROUNDS = {"cpu": 8, "cuda": 30}
-LOCATIONS = {row.option: row.name for row in MODELS.values() if row.option is not None}
 SEED = 0
 
 SESSION = pytest.StashKey[Session]()
@@ -67,7 +66,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="measure on these images, one subfolder a class (default: packaged photos)",
     )
-    for option, model in LOCATIONS.items():
+    for option, model in OPTIONS.items():
         group.addoption(option, metavar="ID_OR_FOLDER", help=f"weights of {model}")
 
 
@@ -103,7 +102,7 @@ def _check_options(config: pytest.Config) -> None:
     rounds = config.getoption("efficarch_rounds")
     if rounds is not None and rounds < MIN_ROUNDS:
         raise EfficarchError(f"rounds is {rounds}; a 95 % interval needs at least {MIN_ROUNDS}")
-    for option in LOCATIONS:
+    for option in OPTIONS:
         location = _location(config, option)
         if location is None or not location.startswith((".", "/", "~")):
             continue
@@ -119,7 +118,7 @@ def _check_options(config: pytest.Config) -> None:
 
 
 def _location(config: pytest.Config, option: str) -> str | None:
-    location: str | None = config.getoption(option.removeprefix("--").replace("-", "_"))
+    location: str | None = config.getoption(destination(option))
     return location
 
 
@@ -253,7 +252,7 @@ def _efficarch_encoders(request: pytest.FixtureRequest) -> "Encoders":
             device=device,
             dtype=config.getoption("efficarch_dtype"),
             weights=Weights(config.getoption("efficarch_weights")),
-            locations={model: _location(config, option) for option, model in LOCATIONS.items()},
+            locations={model: _location(config, option) for option, model in OPTIONS.items()},
             rounds=config.getoption("efficarch_rounds") or ROUNDS[device],
             seed=SEED,
         )

@@ -8,6 +8,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from efficarch.errors import EfficarchError
 from efficarch.record import Machine
 
 
@@ -18,6 +19,26 @@ def cuda_available() -> bool:
     except ImportError:
         return False
     return torch.cuda.is_available()
+
+
+def cuda_required() -> bool:
+    """Whether the environment promises CUDA, so that its absence is a failure and not a skip."""
+    return os.environ.get("EFFICARCH_REQUIRE_CUDA") == "1"
+
+
+def choose_device(asked: str) -> str:
+    """Return ``cpu`` or ``cuda`` for what was asked; ``auto`` takes CUDA if there is any.
+
+    Raises:
+        EfficarchError: CUDA was asked for or promised, and torch sees none.
+    """
+    required = cuda_required()
+    if (asked == "cuda" or required) and not cuda_available():
+        why = "EFFICARCH_REQUIRE_CUDA=1" if required else "device cuda"
+        raise EfficarchError(f"{why}, but torch sees no CUDA device; run: efficarch doctor")
+    if asked == "auto":
+        return "cuda" if cuda_available() else "cpu"
+    return asked
 
 
 @cache

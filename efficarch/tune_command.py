@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from efficarch.errors import EfficarchError
-from efficarch.models import MODELS, model_row
+from efficarch.models import OPTIONS, destination, model_row
 from efficarch.record import DTYPES, Run, Weights
 from efficarch.stats import MIN_IMAGES, MIN_ROUNDS
 from efficarch.store import write_text
@@ -44,9 +44,9 @@ def add_tune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--images", metavar="DIR", help="images of your own, one subfolder a class")
-    for row in MODELS.values():
-        if row.name in SUITES and row.option is not None:
-            parser.add_argument(row.option, metavar="ID_OR_FOLDER", help=f"weights of {row.name}")
+    for option, model in OPTIONS.items():
+        if model in SUITES:
+            parser.add_argument(option, metavar="ID_OR_FOLDER", help=f"weights of {model}")
 
 
 def tune(arguments: argparse.Namespace, say: Callable[[str], None], report: Report) -> int:
@@ -59,7 +59,7 @@ def tune(arguments: argparse.Namespace, say: Callable[[str], None], report: Repo
     if find_spec("optuna") is None:
         raise EfficarchError("a search needs optuna; run: pip install 'efficarch[tune]'")
     from efficarch import tune_results
-    from efficarch.probe import device_name, machine
+    from efficarch.probe import choose_device, device_name, machine
     from efficarch.timing import clock_for, now
     from efficarch.tune import Goal, Search, candidates
     from efficarch.tuned import tuned_text
@@ -73,7 +73,7 @@ def tune(arguments: argparse.Namespace, say: Callable[[str], None], report: Repo
     )
     names = arguments.methods.split(",") if arguments.methods else []
     methods = candidates(goal.model, names)
-    device = _device(arguments.device)
+    device = choose_device(arguments.device)
     tuning, held_out = _halves(arguments.images, goal.batch)
     search = Search(
         goal=goal,
@@ -131,14 +131,6 @@ def _check(arguments: argparse.Namespace) -> None:
         raise EfficarchError(f"rounds is {arguments.rounds}; use at least {MIN_ROUNDS}")
 
 
-def _device(asked: str) -> str:
-    from efficarch.probe import cuda_available
-
-    if asked == "cuda" and not cuda_available():
-        raise EfficarchError("device cuda, but torch sees no CUDA device; run: efficarch doctor")
-    return ("cuda" if cuda_available() else "cpu") if asked == "auto" else asked
-
-
 def _halves(folder: str | None, batch: int) -> "tuple[list[Image], list[Image]]":
     from efficarch.models.folder import halves, labelled_images
     from efficarch.models.images import packaged_halves
@@ -159,19 +151,15 @@ def _encoders(arguments: argparse.Namespace, device: str) -> "Encoders":
     from efficarch.contests.base import Settings
     from efficarch.contests.encoders import Encoders
 
-    options = {
-        row.name: row.option
-        for row in MODELS.values()
-        if row.name in SUITES and row.option is not None
-    }
     return Encoders(
         Settings(
             device=device,
             dtype=arguments.dtype,
             weights=Weights.PRETRAINED,
             locations={
-                name: getattr(arguments, option.removeprefix("--").replace("-", "_"))
-                for name, option in options.items()
+                model: getattr(arguments, destination(option))
+                for option, model in OPTIONS.items()
+                if model in SUITES
             },
             rounds=arguments.rounds,
             seed=arguments.seed,

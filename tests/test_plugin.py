@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from efficarch.errors import MissingWeightsError
-from efficarch.models import MODELS, ModelRow
+from efficarch.models import MODELS, OPTIONS, ModelRow
 from efficarch.models.base import Subject, WeightsRequest
 from efficarch.models.vit import blocks_of
-from efficarch.plugin import LOCATIONS, pytest_addoption
+from efficarch.plugin import pytest_addoption
 from efficarch.record import Status
 from efficarch.reducers.random import RandomPrune
 from efficarch.store import load_run
@@ -202,7 +202,7 @@ def test_bad_options_end_at_collection(
     suite: pytest.Pytester, options: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An option that cannot be met stops the session with one sentence."""
-    monkeypatch.setattr("efficarch.collection.cuda_available", lambda: False)
+    monkeypatch.setattr("efficarch.probe.cuda_available", lambda: False)
 
     result = run(suite, *options)
 
@@ -319,7 +319,7 @@ def test_missing_weights(
         raise MissingWeightsError("these weights are not here")
 
     monkeypatch.setattr(inner, "load", load)
-    monkeypatch.setitem(LOCATIONS, "--dinov2-path", "tiny")
+    monkeypatch.setitem(OPTIONS, "--dinov2-path", "tiny")
 
     result = run(suite, "-rs", *options)
 
@@ -361,7 +361,7 @@ def test_promised_cuda_refuses_a_cpu_run(
     suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a GPU runner the suites never fall back to the CPU in silence."""
-    monkeypatch.setattr("efficarch.collection.cuda_available", lambda: False)
+    monkeypatch.setattr("efficarch.probe.cuda_available", lambda: False)
     monkeypatch.setenv("EFFICARCH_REQUIRE_CUDA", "1")
 
     result = run(suite)

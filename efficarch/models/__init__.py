@@ -84,6 +84,15 @@ MODELS = {
 }
 
 
+OPTIONS = {row.option: row.name for row in MODELS.values() if row.option is not None}
+"""Which model's weights a command-line option names."""
+
+
+def destination(option: str) -> str:
+    """Return the attribute under which argparse and pytest keep an option."""
+    return option.removeprefix("--").replace("-", "_")
+
+
 def model_row(name: str) -> ModelRow:
     """Return the row of a model.
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from efficarch.errors import EfficarchError
 
@@ -117,11 +118,11 @@ def top_patches(score: Tensor, count: int) -> Tensor:  # [B, P] -> [B, K]
     return score.topk(count, dim=-1).indices.sort(dim=-1).values
 
 
-def gather_patches(
-    x: Tensor, index: Tensor, prefix: int = 1
-) -> Tensor:  # [B, S + P, C], [B, K] -> [B, S + K, C]
-    """Keep the first ``prefix`` tokens and the patches of ``index`` (counted without them)."""
-    return torch.cat([x[:, :prefix], take_rows(x[:, prefix:], index[..., None])], dim=1)
+def cosines(rows: Tensor) -> Tensor:  # [B, N, C] -> [B, N, N]
+    """Return the cosine similarity of every pair of rows, in float32."""
+    unit = functional.normalize(rows.float(), dim=-1)
+    similarity: Tensor = unit @ unit.transpose(1, 2)
+    return similarity
 
 
 def take_rows(x: Tensor, index: Tensor) -> Tensor:  # [B, P, C], [B, K, 1] -> [B, K, C]

@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from efficarch.reducers.greedy import choose, cosines
+from efficarch.reducers.base import cosines
+from efficarch.reducers.greedy import choose
 from efficarch.reducers.pruning import STAGES, Patches, Pruner
 
 

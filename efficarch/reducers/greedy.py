@@ -10,14 +10,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-
-
-def cosines(states: Tensor) -> Tensor:  # [B, P, C] -> [B, P, P]
-    """Return the cosine similarity of every pair of patches, in float32."""
-    unit = functional.normalize(states.float(), dim=-1)
-    similarity: Tensor = unit @ unit.transpose(1, 2)
-    return similarity
 
 
 def choose(

@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from efficarch.errors import EfficarchError
-from efficarch.reducers.greedy import choose, cosines
+from efficarch.reducers.base import cosines
+from efficarch.reducers.greedy import choose
 from efficarch.reducers.pruning import STAGES, Patches, Pruner
 
 

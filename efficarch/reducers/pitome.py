@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from efficarch.reducers.base import take_rows
+from efficarch.reducers.base import cosines, take_rows
 from efficarch.reducers.merging import Merger, Tokens, absorb
 
 
@@ -64,8 +64,7 @@ def pair_up(
 
     Ties of energy keep what ``torch.argsort`` (stable) puts first.
     """
-    unit = functional.normalize(keys.float(), dim=-1)
-    similarity = unit @ unit.transpose(1, 2)  # [B, N, N]
+    similarity = cosines(keys)  # [B, N, N]
     between = similarity[:, prefix:, prefix:]  # [B, P, P]
     order = energies(between, margin).argsort(dim=-1, descending=True, stable=True) + prefix
     go, into = order[:, : 2 * r : 2], order[:, 1 : 2 * r : 2]  # [B, R]

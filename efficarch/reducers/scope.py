@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from efficarch.errors import EfficarchError
-from efficarch.reducers.greedy import choose, cosines
+from efficarch.reducers.base import cosines
+from efficarch.reducers.greedy import choose
 from efficarch.reducers.pruning import STAGES, Patches, Pruner
 
 

@@ -22,7 +22,6 @@ from efficarch.reducers import REDUCERS, Method
 from efficarch.reducers.base import (
     Composite,
     Reducer,
-    gather_patches,
     kept_patches,
     parts,
     replaced_forward,
@@ -305,17 +304,6 @@ def test_top_patches_keeps_their_order() -> None:
     score = torch.tensor([[3.0, 1.0, 9.0, 5.0], [0.0, -1.0, -3.0, -2.0]])
 
     assert top_patches(score, 2).tolist() == [[2, 3], [0, 1]]
-
-
-def test_gather_patches_keeps_cls_first() -> None:
-    """Index 0 is the first patch, which is row 1; CLS is row 0 whatever is asked for."""
-    x = torch.arange(10.0).view(1, 5, 2).repeat(2, 1, 1)
-    x[1] += 100
-
-    rows = gather_patches(x, torch.tensor([[0, 3], [1, 2]]))
-
-    assert rows[0].tolist() == [[0, 1], [2, 3], [8, 9]]
-    assert rows[1].tolist() == [[100, 101], [104, 105], [106, 107]]
 
 
 def test_replaced_forwards_nest() -> None:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from efficarch.errors import EfficarchError
+from efficarch.reducers.base import cosines
 from efficarch.reducers.divprune import most_diverse
-from efficarch.reducers.greedy import choose, cosines
+from efficarch.reducers.greedy import choose
 from efficarch.reducers.mmr import MMR, from_0_to_1, most_relevant
 from efficarch.reducers.pruning import Pruner
 from efficarch.reducers.scope import SCOPE, best_covering
