@@ -47,7 +47,8 @@ class Encoders:
     _subjects: dict[str, Subject] = field(default_factory=dict)
     _dense: dict[tuple[str, str, int], tuple[Tensor, Costs]] = field(default_factory=dict)
     _companions: dict[str, Companions] = field(default_factory=dict)
-    _flops: dict[str, int] = field(default_factory=dict)
+    _one: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
+    """One image as a model takes it, and its dense FLOPs."""
     _photos: Photos | None = None
 
     def subject(self, model: str) -> Subject:
@@ -80,14 +81,13 @@ class Encoders:
             call=lambda: subject.embed(photos.pixels[:batch]),
             context=lambda: reducer.attach(subject.model),
         )
-        dense = Arm(call=reduced.call)
         reference, dense_costs = self._dense_side(photos, batch)
         with reduced.context():
             embeddings = _embeddings(subject, photos.pixels, batch)
         similarity = cosine_rows(embeddings, reference)
         return Contest(
             subject=reduced,
-            reference=dense,
+            reference=Arm(call=reduced.call),
             costs=_encoder_costs(subject, reduced, self.settings.device),
             reference_costs=dense_costs,
             cossim=summarise(similarity),
@@ -109,19 +109,27 @@ class Encoders:
             return cosine_rows(_embeddings(subject, photos.pixels, batch), reference)
 
     def flops_share(self, *, model: str, reducer: Reducer, image: Image) -> float:
-        """Return the FLOPs of one image under a method, relative to the dense model's."""
+        """Return the FLOPs of one image under a method, relative to the dense model's.
+
+        They do not depend on what the image shows, so the first one given serves every call.
+        """
         subject = self.subject(model)
-        pixels = subject.prepare([image]).to(self.settings.device, torch_dtype(self.settings.dtype))
-        if model not in self._flops:
-            self._flops[model] = count_flops(lambda: subject.embed(pixels))
+        if model not in self._one:
+            pixels = self._pixels(model, [image])
+            self._one[model] = (pixels, count_flops(lambda: subject.embed(pixels)))
+        one, dense = self._one[model]
         with reducer.attach(subject.model):
-            return count_flops(lambda: subject.embed(pixels)) / self._flops[model]
+            return count_flops(lambda: subject.embed(one)) / dense
+
+    def _pixels(self, model: str, images: list[Image]) -> Tensor:  # [n, 3, height, width]
+        settings = self.settings
+        pixels = self.subject(model).prepare(images)
+        return pixels.to(settings.device, torch_dtype(settings.dtype))
 
     def _prepared(self, model: str, images: list[Image]) -> Photos:
         """Prepare and hash images once for the cells of a model, which follow each other."""
         if self._photos is None or not self._photos.holds(model, images):
-            pixels = self.subject(model).prepare(images)
-            pixels = pixels.to(self.settings.device, torch_dtype(self.settings.dtype))
+            pixels = self._pixels(model, images)
             self._photos = Photos(model, tuple(images), pixels, _digest(images))
         return self._photos
 
