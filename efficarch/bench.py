@@ -158,4 +158,6 @@ def measure(
         source=contest.source,
         seed=settings.seed,
         autocast=torch.is_autocast_enabled(settings.device),
+        backend=contest.backend,
+        saving=contest.saving,
     )

@@ -4,7 +4,11 @@
     cells = "dinov2/dinov2-small/tome/*"        # a cell id or a glob of ids
     latency_ratio = 0.75                        # to the reference, on any device
     latency_ms = { "NVIDIA H100 80GB HBM3" = 1.9 }  # absolute, on a named device
-    cossim = 0.97                               # floor
+    cossim = 0.97                               # floor of the mean
+    cossim_p5 = 0.95                            # floor of the 5th percentile; optional
+    bits_lost = 0.005                           # most bits per byte a saving may cost; optional
+    slope = [0.9, 1.1]                          # log-log slope over length; optional
+    reference_slope = [1.85, 2.1]               # the same of the reference; optional
     weights = "random"                          # only in sessions on these weights; optional
     reason = "one sentence"
 
@@ -24,7 +28,20 @@ from typing import Any
 from efficarch.errors import BudgetError
 from efficarch.record import DEVICES, DTYPES, Cell, Limits, Weights
 
-FIELDS = ("cells", "latency_ratio", "latency_ms", "cossim", "weights", "reason")
+FIELDS = (
+    "cells",
+    "latency_ratio",
+    "latency_ms",
+    "cossim",
+    "cossim_p5",
+    "bits_lost",
+    "slope",
+    "reference_slope",
+    "weights",
+    "reason",
+)
+LIMITING = FIELDS[1:-2]
+MERGED = ("cossim", "latency_ratio", "cossim_p5", "bits_lost", "slope", "reference_slope")
 WEIGHTS = (Weights.PRETRAINED.value, Weights.RANDOM.value)
 
 
@@ -37,6 +54,10 @@ class Limit:
     latency_ratio: float | None = None
     latency_ms: tuple[tuple[str, float], ...] = ()
     cossim: float | None = None
+    cossim_p5: float | None = None
+    bits_lost: float | None = None
+    slope: tuple[float, float] | None = None
+    reference_slope: tuple[float, float] | None = None
     weights: str | None = None
 
     def matches(self, cell: Cell) -> bool:
@@ -78,18 +99,16 @@ def _limit(entry: dict[str, Any], where: str) -> Limit:
         if not isinstance(entry.get(key), str) or not entry[key].strip():
             raise BudgetError(f"{where}: {key!r} must be a sentence or glob, not empty")
     where = f"{where} ({entry['cells']})"
-    if not any(key in entry for key in ("latency_ratio", "latency_ms", "cossim")):
-        raise BudgetError(f"{where}: limits nothing; give latency_ratio, latency_ms or cossim")
+    if not any(key in entry for key in LIMITING):
+        raise BudgetError(f"{where}: limits nothing; give one of {', '.join(LIMITING)}")
     devices = entry.get("latency_ms", {})
     if not isinstance(devices, dict) or ("latency_ms" in entry and not devices):
         raise BudgetError(f'{where}: latency_ms must name its device: {{ "NVIDIA ..." = 1.9 }}')
     ratio = entry.get("latency_ratio")
-    floor = entry.get("cossim")
+    lost = entry.get("bits_lost")
     weights = entry.get("weights")
     if weights is not None and weights not in WEIGHTS:
         raise BudgetError(f"{where}: weights is {weights!r}; known: {', '.join(WEIGHTS)}")
-    if floor is not None and not -1 <= _number(floor, f"{where}: cossim") <= 1:
-        raise BudgetError(f"{where}: cossim is {floor}, outside [-1, 1]")
     return Limit(
         cells=entry["cells"],
         reason=entry["reason"].strip(),
@@ -98,9 +117,32 @@ def _limit(entry: dict[str, Any], where: str) -> Limit:
             (name, _positive(value, f"{where}: latency_ms of {name!r}"))
             for name, value in devices.items()
         ),
-        cossim=None if floor is None else float(floor),
+        cossim=_floor(entry, "cossim", where),
+        cossim_p5=_floor(entry, "cossim_p5", where),
+        bits_lost=None if lost is None else _number(lost, f"{where}: bits_lost"),
+        slope=_range(entry, "slope", where),
+        reference_slope=_range(entry, "reference_slope", where),
         weights=weights,
     )
+
+
+def _floor(entry: dict[str, Any], name: str, where: str) -> float | None:
+    floor = entry.get(name)
+    if floor is not None and not -1 <= _number(floor, f"{where}: {name}") <= 1:
+        raise BudgetError(f"{where}: {name} is {floor}, outside [-1, 1]")
+    return None if floor is None else float(floor)
+
+
+def _range(entry: dict[str, Any], name: str, where: str) -> tuple[float, float] | None:
+    if name not in entry:
+        return None
+    bounds = entry[name]
+    if not isinstance(bounds, list) or len(bounds) != 2:
+        raise BudgetError(f"{where}: {name} is {bounds!r}; write it as [lowest, highest]")
+    low, high = (_number(bound, f"{where}: {name}") for bound in bounds)
+    if low >= high:
+        raise BudgetError(f"{where}: {name} is {bounds!r}; the first must be below the second")
+    return low, high
 
 
 def _number(value: Any, where: str) -> float:
@@ -126,22 +168,23 @@ def limits_of(cell: Cell, limits: Sequence[Limit], *, device_name: str, weights:
     Raises:
         BudgetError: the cell has no CosSim floor or no latency budget.
     """
-    cossim = latency_ratio = latency_ms = None
+    merged: dict[str, Any] = dict.fromkeys(MERGED)
+    latency_ms = None
     reasons = []
     for limit in limits:
         if not limit.matches(cell) or limit.weights not in (None, weights):
             continue
-        cossim = limit.cossim if limit.cossim is not None else cossim
-        latency_ratio = limit.latency_ratio if limit.latency_ratio is not None else latency_ratio
+        stated = {name: getattr(limit, name) for name in MERGED}
+        merged.update({name: value for name, value in stated.items() if value is not None})
         latency_ms = dict(limit.latency_ms).get(device_name, latency_ms)
         reasons.append(limit.reason)
-    if cossim is None:
+    if merged["cossim"] is None:
         raise BudgetError(f"cell {cell.id!r} has no CosSim floor; add a [[limit]] for it")
-    if latency_ratio is None and latency_ms is None:
+    if merged["latency_ratio"] is None and latency_ms is None:
         raise BudgetError(
             f"cell {cell.id!r} has no latency budget on {device_name!r}; add a [[limit]] for it"
         )
-    return Limits(cossim, latency_ratio, latency_ms, tuple(reasons))
+    return Limits(**merged, latency_ms=latency_ms, reasons=tuple(reasons))
 
 
 def unmatched(limits: Iterable[Limit], cells: Sequence[Cell]) -> list[Limit]:

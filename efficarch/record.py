@@ -6,12 +6,14 @@ JSON these records are stored as:
 1: first version (cells, measurements with raw rounds, limits, machine).
 2: a measurement also has ``cossim_items``, ``quality`` and ``pairs_per_round``. A file of version 1
    reads as if no image and no companion had been recorded; its rounds are one pair each.
+3: a measurement also has ``backend``, ``scaling`` and ``saving``; limits also have ``cossim_p5``,
+   ``bits_lost``, ``slope`` and ``reference_slope``. In older files all of them are ``None``.
 """
 
 from dataclasses import dataclass
 from enum import Enum
 
-SCHEMA = 2
+SCHEMA = 3
 
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda")
@@ -102,6 +104,61 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """Latencies over sequence length; ``rounds_ms[i]`` are the rounds at ``lengths[i]``.
+
+    The lengths of both sides of a cell were measured interleaved, in a new random order each round.
+    """
+
+    lengths: tuple[int, ...]
+    rounds_ms: tuple[tuple[float, ...], ...]
+    floor_ms: float
+    """Latency at length 1: what a call costs before it computes anything."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How latency grows with sequence length, raw; slopes are fitted by ``efficarch.scaling``."""
+
+    subject: Sweep
+    reference: Sweep
+
+
+@dataclass(frozen=True)
+class LayerSaving:
+    """What deferring updates did to one layer: CosSim is that of its SSM term, by token."""
+
+    layer: int
+    updates_saved: float
+    cossim: CosSim
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What a multi-resolution scan saved and what it cost in exactness.
+
+    ``updates_saved`` is 1 - executed / all state updates; ``relative_l2`` and ``state_error`` are
+    relative errors of the SSM term (without skip term and gate) and of the final state.
+    ``bits`` are bits per byte of each held-out segment, ``reference_bits`` the exact model's on the
+    same ones; empty where no language model was measured.
+    """
+
+    updates_saved: float
+    relative_l2: float | None
+    state_error: float | None
+    layers: tuple[LayerSaving, ...]
+    bits: tuple[float, ...]
+    reference_bits: tuple[float, ...]
+
+    @property
+    def bits_lost(self) -> float | None:
+        """Mean bits per byte lost over the segments; ``None`` where there are none."""
+        if not self.bits:
+            return None
+        return (sum(self.bits) - sum(self.reference_bits)) / len(self.bits)
+
+
+@dataclass(frozen=True)
 class Measurement:
     """Everything measured of one cell; ``rounds_ms[i]`` and ``reference_rounds_ms[i]`` are a pair.
 
@@ -134,6 +191,10 @@ class Measurement:
     """Weights and inputs in words: package and version, hub id, folder, or seed."""
     seed: int
     autocast: bool
+    backend: str | None = None
+    """The scan that ran, by its name in the table of backends; never ``auto``."""
+    scaling: Scaling | None = None
+    saving: Saving | None = None
 
     @property
     def tokens_mean(self) -> float:
@@ -155,6 +216,14 @@ class Limits:
     latency_ms: float | None
     """Absolute budget of the device of this run, when the budgets file names that device."""
     reasons: tuple[str, ...]
+    cossim_p5: float | None = None
+    """Floor of the 5th percentile of CosSim."""
+    bits_lost: float | None = None
+    """Most bits per byte a saving may cost on held-out text."""
+    slope: tuple[float, ...] | None = None
+    """Lowest and highest log-log slope of latency over length, of the subject."""
+    reference_slope: tuple[float, ...] | None = None
+    """The same, of the reference."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,10 @@ from efficarch.record import (
 
 T = TypeVar("T")
 
-READABLE = (1, SCHEMA)
+READABLE = (1, 2, SCHEMA)
+
+_SINCE_3 = {"backend": None, "scaling": None, "saving": None}
+_LIMITS_SINCE_3 = {"cossim_p5": None, "bits_lost": None, "slope": None, "reference_slope": None}
 
 _TOO_DEEP = "nested too deeply to be a run file"
 
@@ -113,7 +116,7 @@ def parse_run(data: Any) -> Run:
     if type(section.get("schema")) is not int or section["schema"] not in READABLE:
         raise RunFileError(
             f"schema version {section.get('schema')!r}, this efficarch reads versions "
-            f"{' and '.join(map(str, READABLE))}; report it with the efficarch that measured it"
+            f"{', '.join(map(str, READABLE))}; report it with the efficarch that measured it"
         )
     machine = data.get("machine_info", {})
     commit = data.get("commit_info")
@@ -127,7 +130,10 @@ def parse_run(data: Any) -> Run:
         dirty=bool(commit.get("dirty")),
         interrupted=_decode(bool, section.get("interrupted"), "interrupted"),
         clock_overhead_ms=_decode(float, section.get("clock_overhead_ms"), "clock_overhead_ms"),
-        cells=tuple(_line(item, measured) for item in _sequence(section.get("cells"), "cells")),
+        cells=tuple(
+            _line(item, measured, section["schema"])
+            for item in _sequence(section.get("cells"), "cells")
+        ),
     )
     _check_cells(run, measured)
     return run
@@ -147,19 +153,24 @@ def _measurements(benchmarks: list[Any], schema: int) -> dict[str, Measurement]:
         if schema == 1:
             later = {"cossim_items": [], "quality": plain(Quality()), "pairs_per_round": 1}
             measurement = {**measurement, **later}
+        if schema < 3:
+            measurement = {**measurement, **_SINCE_3}
         measured[cell_id] = _decode(Measurement, measurement, cell_id)
         _check_measurement(cell_id, measured[cell_id])
     return measured
 
 
-def _line(item: Any, measured: dict[str, Measurement]) -> CellRun:
+def _line(item: Any, measured: dict[str, Measurement], schema: int) -> CellRun:
     entry = _mapping(item, "cell")
     cell = _decode(Cell, entry.get("cell"), "cell")
+    limits = entry.get("limits")
+    if schema < 3:
+        limits = {**_mapping(limits, f"{cell.id}.limits"), **_LIMITS_SINCE_3}
     return CellRun(
         cell=cell,
         status=_decode(Status, entry.get("status"), f"{cell.id}.status"),
         message=_decode(str, entry.get("message"), f"{cell.id}.message"),
-        limits=_decode(Limits, entry.get("limits"), f"{cell.id}.limits"),
+        limits=_decode(Limits, limits, f"{cell.id}.limits"),
         measurement=measured.get(cell.id),
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from efficarch.record import CosSim, Quality, Weights
+from efficarch.record import CosSim, Quality, Saving, Weights
 
 
 @dataclass(frozen=True)
@@ -51,3 +51,5 @@ class Contest:
     items: int
     weights: Weights
     source: str
+    backend: str | None = None
+    saving: Saving | None = None

@@ -54,4 +54,5 @@ def scan_contest(backend: Backend, inputs: ScanInputs, *, heads: int, seed: int)
         items=batch * length,
         weights=Weights.NONE,
         source=f"synthetic inputs, {channels} channels, state {inputs.state}, {heads} heads",
+        backend=backend.name,
     )
