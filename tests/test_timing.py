@@ -58,6 +58,13 @@ def test_warm_up_stops_when_flat() -> None:
     assert warm_up(rounds_of(pairs)) == pairs[:WARM_UP_WINDOW]
 
 
+def test_warm_up_of_slow_calls_ends_after_two_rounds() -> None:
+    """Two pairs of a second each have warmed a machine; discarding six would double the cell."""
+    pairs = [(900.0, 700.0), (500.0, 300.0), (400.0, 200.0)]
+
+    assert warm_up(rounds_of(pairs)) == pairs[:2]
+
+
 def test_warm_up_waits_for_the_first_slow_round_to_leave_the_window() -> None:
     """A slow start is discarded together with the flat rounds that follow it."""
     pairs = [(100.0, 100.0)] + [(10.0, 20.0)] * WARM_UP_MOST
