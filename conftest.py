@@ -14,6 +14,13 @@ TESTS = Path(__file__).parent / "tests"
 
 
 @pytest.fixture(autouse=True)
+def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide from inner sessions that the unit tests run on workers: they would measure nothing."""
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
 def seeds(request: pytest.FixtureRequest) -> None:
     """Give every unit test the same random numbers, whatever ran before it."""
     # the suites also run from the wheel, where this file is absent, so they seed themselves
