@@ -1,0 +1,99 @@
+// The operators that Python calls; tensors arrive checked and laid out by efficarch/scan/cpp.py.
+// B batch, D channels, N state size, L length, G groups of channels that share B and C
+#include "scan.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros.h>
+#include <torch/library.h>
+
+#include <optional>
+#include <tuple>
+
+namespace efficarch {
+namespace {
+
+using at::Tensor;
+using Optional = std::optional<Tensor>;
+
+template <class T>
+Sequences<T> sequences(const Optional& tensor) {
+  if (!tensor) return {nullptr, 0, 0, 0};
+  return {static_cast<T*>(tensor->data_ptr()), tensor->stride(0), tensor->stride(1), tensor->stride(2)};
+}
+
+template <class T>
+const T* pointer(const Optional& tensor) {
+  return tensor ? tensor->const_data_ptr<T>() : nullptr;
+}
+
+// C[t] . B[t - back] of every deferred step, for back as far as its run reaches
+template <class T>
+Tensor products(const Tensor& B, const Tensor& C, const Tensor& deferred) {
+  const int64_t rows = B.size(0), groups = B.size(1), length = B.size(2), states = B.size(3);
+  Tensor out = at::zeros({rows, groups, length, kMostPending}, B.options());
+  const bool* flags = deferred.const_data_ptr<bool>();
+  at::parallel_for(0, rows * groups * length, 256, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t flag = i / (groups * length) * length + i % length;
+      const T* b = B.const_data_ptr<T>() + i * states;
+      const T* c = C.const_data_ptr<T>() + i * states;
+      for (int back = 0; back < kMostPending && flags[flag - back]; ++back) {
+        T sum = 0;
+        for (int64_t n = 0; n < states; ++n) sum += c[n] * b[n - back * states];
+        out.mutable_data_ptr<T>()[i * kMostPending + back] = sum;
+      }
+    }
+  });
+  return out;
+}
+
+template <class T>
+void run(Problem<T> problem, const Tensor& B, const Tensor& C, const Optional& deferred) {
+  Tensor shared;
+  if (deferred) {
+    shared = products<T>(B, C, *deferred);
+    problem.products = shared.const_data_ptr<T>();
+  }
+  at::parallel_for(0, blocks(problem), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) scan_block(problem, block);
+  });
+}
+
+// out [B, D, L] laid out as u, and the state [B, D, N] after the last step
+std::tuple<Tensor, Tensor> scan(
+    const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
+    const Optional& D, const Optional& z, const Optional& bias, bool softplus,
+    const Optional& deferred) {
+  Tensor out = at::empty_like(u);
+  Tensor last = at::empty({u.size(0), u.size(1), A.size(1)}, u.options());
+  AT_DISPATCH_FLOATING_TYPES(u.scalar_type(), "efficarch::scan", [&] {
+    using T = scalar_t;
+    run<T>({u.size(0), u.size(1), u.size(2), A.size(1), B.size(1), sequences<const T>(u),
+            sequences<const T>(delta), sequences<const T>(z), sequences<T>(out), pointer<T>(A),
+            pointer<T>(B), pointer<T>(C), pointer<T>(D), pointer<T>(bias), softplus,
+            last.mutable_data_ptr<T>(), pointer<bool>(deferred), nullptr},
+           B, C, deferred);
+  });
+  return {out, last};
+}
+
+Tensor exp(const Tensor& x) {
+  Tensor out = at::empty_like(x);
+  exponentials(x.const_data_ptr<float>(), out.mutable_data_ptr<float>(), x.numel());
+  return out;
+}
+
+}  // namespace
+}  // namespace efficarch
+
+TORCH_LIBRARY(efficarch, library) {
+  library.def(
+      "scan(Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z, "
+      "Tensor? bias, bool softplus, Tensor? deferred) -> (Tensor, Tensor)",
+      &efficarch::scan);
+  library.def("exp(Tensor x) -> Tensor", &efficarch::exp);
+}

@@ -1,0 +1,47 @@
+// What the kernels take: pointers and sizes, no torch.
+// B batch, D channels, N state size, L length, G groups of channels that share B and C
+#pragma once
+
+#include <cstdint>
+
+namespace efficarch {
+
+// most tokens that wait for one commit; MAX_RUN of efficarch/scan/mrss/plan.py less one
+constexpr int kMostPending = 3;
+
+// [B, D, L] anywhere in memory, as long as neighbouring steps or neighbouring channels adjoin
+template <class T>
+struct Sequences {
+  T* data;  // null where there is none
+  int64_t per_row, per_channel, per_step;
+};
+
+template <class T>
+struct Problem {
+  int64_t batch, channels, length, states, groups;
+  Sequences<const T> u, delta, z;
+  Sequences<T> out;
+  const T* A;  // [D, N]
+  const T* B;  // [B, G, L, N]
+  const T* C;  // [B, G, L, N]
+  const T* D;  // [D] or null
+  const T* bias;  // [D] or null
+  bool softplus;
+  T* last;  // [B, D, N], the state after the last step
+  const bool* deferred;  // [B, L], or null where every step updates the state
+  // [B, G, L, kMostPending]: C of a deferred step times B of itself, of the step before it, ...
+  const T* products;
+};
+
+// Blocks of channels that share a vector and a group, over all rows.
+template <class T>
+int64_t blocks(const Problem<T>& problem);
+
+// Runs the whole length of one block. Blocks are independent of each other.
+template <class T>
+void scan_block(const Problem<T>& problem, int64_t block);
+
+// The exponential by itself, for its test: to[i] = e^from[i].
+void exponentials(const float* from, float* to, int64_t count);
+
+}  // namespace efficarch
