@@ -14,7 +14,7 @@ from efficarch.contests.scans import scan_contest
 from efficarch.errors import EfficarchError, MissingWeightsError
 from efficarch.models.vit import torch_dtype
 from efficarch.reducers.base import Reducer
-from efficarch.scan import ScanInputs
+from efficarch.scan import ScanInputs, parity
 from efficarch.scan.backends import Backend
 from efficarch.store import plain
 from efficarch.timing import Clock
@@ -99,7 +99,8 @@ class Bench:
     def scan(self, *, backend: Backend, inputs: ScanInputs) -> Result:
         """Measure a selective-scan backend against causal attention of the same width and length.
 
-        ``inputs.channels`` must be a multiple of ``HEAD_DIM``.
+        ``inputs.channels`` must be a multiple of ``HEAD_DIM``. A backend whose parity is red is not
+        timed.
         """
         heads = inputs.channels // HEAD_DIM
         if heads * HEAD_DIM != inputs.channels:
@@ -107,6 +108,7 @@ class Bench:
                 f"{inputs.channels} channels do not split into heads of {HEAD_DIM}; "
                 f"use a multiple of {HEAD_DIM}"
             )
+        parity.require(backend, inputs.u.device.type, inputs.u.dtype)
         with torch.inference_mode():
             seed = self._encoders.settings.seed
             return self._run(scan_contest(backend, inputs, heads=heads, seed=seed))

@@ -2,8 +2,7 @@
 
 from torch import Tensor
 
-from efficarch.scan import backends
-from efficarch.scan.backends import BACKENDS, Backend, backend
+from efficarch.scan.backends import BACKENDS, Backend, backend, choose
 from efficarch.scan.base import ScanInputs, ScanOutput, synthetic_inputs
 
 __all__ = [
@@ -12,6 +11,7 @@ __all__ = [
     "ScanInputs",
     "ScanOutput",
     "backend",
+    "choose",
     "selective_scan",
     "synthetic_inputs",
 ]
@@ -28,7 +28,7 @@ def selective_scan(
     delta_bias: Tensor | None = None,
     delta_softplus: bool = False,
     return_last_state: bool = False,
-    backend: str = "chunked",
+    backend: str = "auto",
 ) -> ScanOutput:
     """Run the selective scan of Mamba (arXiv 2312.00752, section 3.2) on one backend.
 
@@ -43,7 +43,7 @@ def selective_scan(
     Raises:
         ValueError: shapes that do not fit together.
         UnknownNameError: no backend has this name.
+        EfficarchError: the backend named cannot take these inputs or cannot run here.
     """
-    run = backends.backend(backend).run
     inputs = ScanInputs(u, delta, A, B, C, D, z, delta_bias, delta_softplus)
-    return run(inputs, return_last_state=return_last_state)
+    return choose(backend, inputs).run(inputs, return_last_state=return_last_state)

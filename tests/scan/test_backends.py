@@ -46,7 +46,7 @@ def test_the_signature_is_that_of_mamba_ssm() -> None:
         *("u", "delta", "A", "B", "C", "D", "z", "delta_bias"),
         *("delta_softplus", "return_last_state", "backend"),
     ]
-    assert [p.default for p in parameters][5:] == [None, None, None, False, False, "chunked"]
+    assert [p.default for p in parameters][5:] == [None, None, None, False, False, "auto"]
 
 
 @pytest.mark.parametrize("name", BACKENDS)
