@@ -30,6 +30,7 @@ from efficarch.record import (
     Run,
     Status,
 )
+from efficarch.run_checks import check_cells, check_measurement
 
 T = TypeVar("T")
 
@@ -86,7 +87,8 @@ def load_run(path: Path) -> Run:
 
     Raises:
         RunFileError: the file is missing, truncated, of another tool or schema version, has
-            duplicate cells, no rounds, or a timing that is NaN, infinite or not positive.
+            duplicate cells, no rounds, a timing that is NaN, infinite or not positive, or anything
+            else that `run_checks` refuses.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -135,7 +137,7 @@ def parse_run(data: Any) -> Run:
             for item in _sequence(section.get("cells"), "cells")
         ),
     )
-    _check_cells(run, measured)
+    check_cells(run, measured)
     return run
 
 
@@ -156,7 +158,7 @@ def _measurements(benchmarks: list[Any], schema: int) -> dict[str, Measurement]:
         if schema < 3:
             measurement = {**measurement, **_SINCE_3}
         measured[cell_id] = _decode(Measurement, measurement, cell_id)
-        _check_measurement(cell_id, measured[cell_id])
+        check_measurement(cell_id, measured[cell_id])
     return measured
 
 
@@ -173,45 +175,6 @@ def _line(item: Any, measured: dict[str, Measurement], schema: int) -> CellRun:
         limits=_decode(Limits, limits, f"{cell.id}.limits"),
         measurement=measured.get(cell.id),
     )
-
-
-def _check_cells(run: Run, measured: dict[str, Measurement]) -> None:
-    ids = set()
-    for line in run.cells:
-        if line.cell.id in ids:
-            raise RunFileError(f"cell {line.cell.id!r} is listed twice; cell ids must be unique")
-        ids.add(line.cell.id)
-    for cell_id in measured:
-        if cell_id not in ids:
-            raise RunFileError(f"cell {cell_id!r} is measured but not listed; the file was edited")
-    for line in run.cells:
-        if line.limits.latency_ratio is None and line.limits.latency_ms is None:
-            raise RunFileError(f"cell {line.cell.id!r} has no latency budget; the file was edited")
-        judged = line.status in (Status.PASSED, Status.FAILED)
-        if judged != (line.measurement is not None):
-            how = "without" if judged else "with"
-            raise RunFileError(
-                f"cell {line.cell.id!r} is {line.status.value} {how} a measurement; "
-                "the file was edited"
-            )
-
-
-def _check_measurement(cell_id: str, measurement: Measurement) -> None:
-    for name in ("rounds_ms", "reference_rounds_ms"):
-        rounds = getattr(measurement, name)
-        if not rounds:
-            raise RunFileError(f"cell {cell_id!r}: {name} holds zero rounds; run it again")
-        for index, value in enumerate(rounds):
-            if value <= 0:
-                raise RunFileError(f"cell {cell_id!r}: {name}[{index}] is {value}, not positive")
-    if len(measurement.rounds_ms) != len(measurement.reference_rounds_ms):
-        raise RunFileError(f"cell {cell_id!r}: rounds and reference rounds are not pairs")
-    for name in ("latency_ms", "reference_ms", "ratio"):
-        estimate = getattr(measurement, name)
-        if not 0 < estimate.low <= estimate.value <= estimate.high:
-            raise RunFileError(f"cell {cell_id!r}: {name} is outside its own interval")
-    if not measurement.tokens:
-        raise RunFileError(f"cell {cell_id!r}: tokens is empty; run it again")
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

