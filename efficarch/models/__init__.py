@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from efficarch.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    from efficarch.models.base import LanguageSubject, Subject, WeightsRequest
+    from efficarch.models.base import LanguageSubject, SequenceSubject, Subject, WeightsRequest
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class ModelRow:
     """The command-line option that names a hub id or folder; ``None`` for a model whose weights are
     always seeded random ones."""
 
-    def load(self, request: "WeightsRequest") -> "Subject | LanguageSubject":
+    def load(self, request: "WeightsRequest") -> "Subject | LanguageSubject | SequenceSubject":
         """Load the model; see the ``load`` of its file."""
         module, _, name = self.module.partition(":")
-        loader: Callable[[WeightsRequest], Subject | LanguageSubject] = getattr(
+        loader: Callable[[WeightsRequest], Subject | LanguageSubject | SequenceSubject] = getattr(
             import_module(module), name or "load"
         )
         return loader(request)
@@ -78,6 +78,30 @@ MODELS = {
             "qwen2.5-vl-reduced",
             "efficarch.models.qwen2_5_vl:load_reduced",
             "Qwen2.5-VL at a quarter of the depth and a fraction of the width: timing only",
+            None,
+        ),
+        ModelRow(
+            "mamba-130m",
+            "efficarch.models.mamba:load_mamba",
+            "Mamba language model, 129 M parameters, 24 layers (arXiv 2312.00752)",
+            "--mamba-path",
+        ),
+        ModelRow(
+            "mamba2-130m",
+            "efficarch.models.mamba:load_mamba2",
+            "Mamba-2 language model, 129 M parameters, 24 layers (arXiv 2405.21060)",
+            "--mamba2-path",
+        ),
+        ModelRow(
+            "mamba-reduced",
+            "efficarch.models.mamba:load_mamba_reduced",
+            "Mamba-130m at its full width, with 2 layers and 1,024 words: timing only",
+            None,
+        ),
+        ModelRow(
+            "mamba2-reduced",
+            "efficarch.models.mamba:load_mamba2_reduced",
+            "Mamba-2-130m at its full width, with 2 layers and 1,024 words: timing only",
             None,
         ),
     )

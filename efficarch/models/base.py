@@ -65,6 +65,15 @@ class LanguageSubject:
 
 
 @dataclass(frozen=True)
+class SequenceSubject:
+    """A loaded causal language model over token ids [1, L], in evaluation mode."""
+
+    model: nn.Module
+    weights: Weights
+    source: str
+
+
+@dataclass(frozen=True)
 class Normalization:
     """Input size, per-channel statistics and resizing filter a model was trained with."""
 
