@@ -3,14 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import TypeVar
 
 import torch
 
 from efficarch.contests.base import Arm, Contest, Settings
-from efficarch.gate import latency_breaches
+from efficarch.errors import EfficarchError
+from efficarch.gate import latency_breaches, slope_breaches
 from efficarch.record import Estimate, Limits, Measurement
 from efficarch.stats import median, median_interval, paired_ratio
 from efficarch.timing import Clock, warm_up
+
+T = TypeVar("T")
 
 Repeat = Callable[[Callable[[], None]], None]
 """Runs a round as often as the session asks; pytest-benchmark's ``pedantic`` in a suite."""
@@ -45,11 +49,76 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Budget:
-    """What a suite test compares its result with."""
+class SlopeBudget:
+    """The ranges of a scaling cell's slopes; ``slopes in budget`` is the judgement."""
 
-    latency: LatencyBudget
-    cossim: float
+    limits: Limits
+
+    def __contains__(self, slopes: "Slopes") -> bool:
+        return not slopes.breaches(self)
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """How a scaling cell grew; in its budget if whole intervals lie within their ranges."""
+
+    measurement: Measurement
+
+    def breaches(self, budget: SlopeBudget) -> list[str]:
+        """Say in words which ranges are left."""
+        return slope_breaches(self.measurement, budget.limits)
+
+
+def broken_limits(found: object, allowed: object) -> list[str] | None:
+    """Say what broke in ``latency <= budget`` or ``slopes in budget``; None of anything else."""
+    breaches = None
+    if isinstance(found, Latency) and isinstance(allowed, LatencyBudget):
+        breaches, limits = found.breaches(allowed), allowed.limits
+    if isinstance(found, Slopes) and isinstance(allowed, SlopeBudget):
+        breaches, limits = found.breaches(allowed), allowed.limits
+    if breaches is None:
+        return None
+    return ["; ".join(breaches), *(f"budget: {reason}" for reason in limits.reasons)]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a suite test compares its result with; what budgets.toml does not limit is an error."""
+
+    limits: Limits
+
+    @property
+    def latency(self) -> LatencyBudget:
+        """The latency limits."""
+        return LatencyBudget(self.limits)
+
+    @property
+    def cossim(self) -> float:
+        """The floor of mean CosSim."""
+        return self.limits.cossim
+
+    @property
+    def cossim_p5(self) -> float:
+        """The floor of the 5th percentile of CosSim."""
+        return _stated(self.limits.cossim_p5, "cossim_p5")
+
+    @property
+    def bits_lost(self) -> float:
+        """The most bits per byte that may be lost."""
+        return _stated(self.limits.bits_lost, "bits_lost")
+
+    @property
+    def slopes(self) -> SlopeBudget:
+        """The ranges of both slopes."""
+        _stated(self.limits.slope, "slope")
+        _stated(self.limits.reference_slope, "reference_slope")
+        return SlopeBudget(self.limits)
+
+
+def _stated(limit: T | None, name: str) -> T:
+    if limit is None:
+        raise EfficarchError(f"budgets.toml gives this cell no {name}; add one to its [[limit]]")
+    return limit
 
 
 @dataclass(frozen=True)
@@ -70,9 +139,30 @@ class Result:
         return self.measurement.cossim.mean
 
     @property
+    def cossim_p5(self) -> float:
+        """5th percentile of the cosine similarity to the reference."""
+        return self.measurement.cossim.p5
+
+    @property
+    def bits_lost(self) -> float:
+        """Mean bits per byte lost on held-out text."""
+        saving = self.measurement.saving
+        lost = None if saving is None else saving.bits_lost
+        if lost is None:
+            raise EfficarchError("this cell measures no bits per byte; do not assert on bits_lost")
+        return lost
+
+    @property
+    def slopes(self) -> Slopes:
+        """How latency grew with length on both sides."""
+        if self.measurement.scaling is None:
+            raise EfficarchError("this cell has no sweep over length; do not assert on slopes")
+        return Slopes(self.measurement)
+
+    @property
     def budget(self) -> Budget:
         """The cell's limits."""
-        return Budget(LatencyBudget(self.limits), self.limits.cossim)
+        return Budget(self.limits)
 
 
 class Rounds:

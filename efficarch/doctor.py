@@ -15,6 +15,8 @@ HUB_IDS = {
     "vit-b16": "HUB_ID",
     "qwen2.5-vl-3b": "HUB_3B",
     "qwen2.5-vl-7b": "HUB_7B",
+    "mamba-130m": "HUB_MAMBA",
+    "mamba2-130m": "HUB_MAMBA2",
 }
 """Where the file of a model holds its default on the hub."""
 

@@ -1,5 +1,7 @@
 """The ``bench`` fixture: builds the contest a suite test asks for and measures it."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -7,16 +9,20 @@ import torch
 
 from efficarch.bench import Result, measure
 from efficarch.collection import Line
-from efficarch.contests.base import Contest
+from efficarch.contests.base import Contest, ScalingContest
 from efficarch.contests.encoders import Encoders
 from efficarch.contests.language import Languages, Stage
-from efficarch.contests.scans import scan_contest
+from efficarch.contests.scans import scan_contest, scan_scaling_contest
+from efficarch.contests.sequences import Sequences
 from efficarch.errors import EfficarchError, MissingWeightsError
+from efficarch.gate import unmeasured
 from efficarch.models.vit import torch_dtype
+from efficarch.record import Measurement
 from efficarch.reducers.base import Reducer
 from efficarch.scan import ScanInputs, parity
 from efficarch.scan.backends import Backend
 from efficarch.store import plain
+from efficarch.sweeping import measure_scaling
 from efficarch.timing import Clock
 
 if TYPE_CHECKING:
@@ -27,6 +33,15 @@ HEAD_DIM = 64
 """Width of an attention head that a scan is compared with, as in CLIP, DINOv2 and most LLMs."""
 
 
+@dataclass(frozen=True)
+class Models:
+    """What a session has loaded of each kind, under the same settings."""
+
+    encoders: Encoders
+    languages: Languages
+    sequences: Sequences
+
+
 class Bench:
     """Measures the cell of one suite test, through pytest-benchmark."""
 
@@ -34,14 +49,14 @@ class Bench:
         self,
         line: Line,
         benchmark: "BenchmarkFixture",
-        encoders: Encoders,
-        languages: Languages,
+        models: Models,
         clock: Clock,
     ) -> None:
         self._line = line
         self._benchmark = benchmark
-        self._encoders = encoders
-        self._languages = languages
+        self._encoders = models.encoders
+        self._languages = models.languages
+        self._sequences = models.sequences
         self._clock = clock
 
     def __call__(
@@ -82,7 +97,41 @@ class Bench:
                 )
             )
 
-    def _load(self, model: str, models: Encoders | Languages) -> None:
+    def sequence(self, *, model: str, backend: str, length: int, stage: Stage) -> Result:
+        """Measure a Mamba language model against a Transformer of matched size.
+
+        ``stage`` is ``prefill`` (``length`` tokens to the next one) or ``decode`` (one step after
+        ``length`` tokens). ``backend`` is a scan of the table, ``auto``, or ``transformers`` for
+        the model's own code, the only one in ``decode``. Without weights: as for an encoder.
+        """
+        self._load(model, self._sequences)
+        with torch.inference_mode():
+            return self._run(
+                self._sequences.contest(model=model, backend=backend, length=length, stage=stage)
+            )
+
+    def layer_scaling(
+        self,
+        *,
+        model: str,
+        backend: str,
+        lengths: tuple[int, ...],
+        reference_lengths: tuple[int, ...],
+    ) -> Result:
+        """Measure how a whole Mamba layer and one of its reference grow with length.
+
+        Projections, convolution and MLP included, without a cache; ``backend`` is as in
+        ``sequence``, ratio and latency as in ``scan_scaling``.
+        """
+        self._load(model, self._sequences)
+        with torch.inference_mode():
+            return self.scaling(
+                self._sequences.layer_scaling(
+                    model=model, backend=backend, lengths=(lengths, reference_lengths)
+                )
+            )
+
+    def _load(self, model: str, models: Encoders | Languages | Sequences) -> None:
         """Load outside inference mode, where parameters can still change device and dtype."""
         if model != self._line.cell.model:
             raise EfficarchError(
@@ -102,16 +151,49 @@ class Bench:
         ``inputs.channels`` must be a multiple of ``HEAD_DIM``. A backend whose parity is red is not
         timed.
         """
-        heads = inputs.channels // HEAD_DIM
-        if heads * HEAD_DIM != inputs.channels:
-            raise EfficarchError(
-                f"{inputs.channels} channels do not split into heads of {HEAD_DIM}; "
-                f"use a multiple of {HEAD_DIM}"
-            )
+        heads = _heads(inputs)
         parity.require(backend, inputs.u.device.type, inputs.u.dtype)
         with torch.inference_mode():
             seed = self._encoders.settings.seed
             return self._run(scan_contest(backend, inputs, heads=heads, seed=seed))
+
+    def scan_scaling(
+        self,
+        *,
+        backend: Backend,
+        inputs: Callable[[int], ScanInputs],
+        lengths: tuple[int, ...],
+        reference_lengths: tuple[int, ...],
+    ) -> Result:
+        """Measure how a backend and causal attention of the same width grow with length.
+
+        ``inputs`` returns the scan's inputs of a length. Latency and ratio are those at the
+        longest length that is in both lists.
+        """
+        parity.require(backend, self.device, self.dtype)
+        with torch.inference_mode():
+            return self.scaling(
+                scan_scaling_contest(
+                    backend,
+                    inputs,
+                    lengths=(lengths, reference_lengths),
+                    heads=_heads(inputs(1)),
+                    seed=self._encoders.settings.seed,
+                )
+            )
+
+    def scaling(self, contest: ScalingContest) -> Result:
+        """Measure how two sides grow with sequence length, in one interleaved sweep."""
+        with torch.inference_mode():
+            return self._finish(
+                measure_scaling(
+                    contest,
+                    clock=self._clock,
+                    settings=self._encoders.settings,
+                    repeat=self._repeat,
+                    advance=self._line.odometer.advance,
+                )
+            )
 
     @property
     def device(self) -> str:
@@ -124,19 +206,38 @@ class Bench:
         return torch_dtype(self._encoders.settings.dtype)
 
     def _run(self, contest: Contest) -> Result:
-        benchmark: Any = self._benchmark
-        settings = self._encoders.settings
-        benchmark.group = self._line.cell.suite
-        measurement = measure(
-            contest,
-            clock=self._clock,
-            settings=settings,
-            repeat=lambda one_round: benchmark.pedantic(one_round, rounds=settings.rounds),
-            advance=self._line.odometer.advance,
+        return self._finish(
+            measure(
+                contest,
+                clock=self._clock,
+                settings=self._encoders.settings,
+                repeat=self._repeat,
+                advance=self._line.odometer.advance,
+            )
         )
-        self._line.measurement = measurement
-        benchmark.extra_info["efficarch"] = {
-            "cell": self._line.cell.id,
+
+    def _repeat(self, one_round: Callable[[], None]) -> None:
+        benchmark: Any = self._benchmark
+        benchmark.group = self._line.cell.suite
+        benchmark.pedantic(one_round, rounds=self._encoders.settings.rounds)
+
+    def _finish(self, measurement: Measurement) -> Result:
+        line = self._line
+        for sentence in unmeasured(measurement, line.limits):
+            raise EfficarchError(f"{line.cell.id}: {sentence}")
+        line.measurement = measurement
+        self._benchmark.extra_info["efficarch"] = {
+            "cell": line.cell.id,
             "measurement": plain(measurement),
         }
-        return Result(measurement, self._line.limits)
+        return Result(measurement, line.limits)
+
+
+def _heads(inputs: ScanInputs) -> int:
+    heads = inputs.channels // HEAD_DIM
+    if heads * HEAD_DIM != inputs.channels:
+        raise EfficarchError(
+            f"{inputs.channels} channels do not split into heads of {HEAD_DIM}; "
+            f"use a multiple of {HEAD_DIM}"
+        )
+    return heads

@@ -16,8 +16,10 @@ from efficarch.record import (
     Measurement,
     Run,
     Status,
+    Sweep,
     Weights,
 )
+from efficarch.scaling import Refusal, fit_slope
 from efficarch.stats import ratio_change
 
 SLOWDOWN_FLOOR = 0.05
@@ -78,11 +80,65 @@ def cossim_breach(measurement: Measurement, limits: Limits) -> str | None:
 
     With random weights CosSim says whether the output changed, not how good it is.
     """
-    if measurement.cossim.mean >= limits.cossim:
+    found, floor = measurement.cossim, limits.cossim_p5
+    low = floor is not None and not found.p5 >= floor
+    if found.mean >= limits.cossim and not low:
         return None
     if measurement.weights is Weights.RANDOM:
         return "the output on random weights changed beyond its check"
-    return f"CosSim {measurement.cossim.mean:.5f} is below its floor {limits.cossim:.5f}"
+    if not found.mean >= limits.cossim:
+        return f"CosSim {found.mean:.5f} is below its floor {limits.cossim:.5f}"
+    return f"the 5th percentile of CosSim {found.p5:.5f} is below its floor {floor:.5f}"
+
+
+def bits_breach(measurement: Measurement, limits: Limits) -> str | None:
+    """Say in words that a saving costs more bits per byte than it may, or return ``None``."""
+    saving, most = measurement.saving, limits.bits_lost
+    if most is None or saving is None or saving.bits_lost is None or saving.bits_lost <= most:
+        return None
+    return f"{saving.bits_lost:.4f} bits per byte lost is above the limit {most:.4f}"
+
+
+def slope_breaches(measurement: Measurement, limits: Limits) -> list[str]:
+    """Say in words which slopes leave their range: the whole 95 % interval has to lie within."""
+    scaling = measurement.scaling
+    if scaling is None:
+        return []
+    sides = (
+        ("slope", scaling.subject, limits.slope),
+        ("slope of the reference", scaling.reference, limits.reference_slope),
+    )
+    found = [_slope_breach(name, sweep, bounds) for name, sweep, bounds in sides if bounds]
+    return [breach for breach in found if breach]
+
+
+def _slope_breach(name: str, sweep: Sweep, bounds: tuple[float, ...]) -> str | None:
+    fitted = fit_slope(sweep)
+    if isinstance(fitted, Refusal):
+        return f"{name}: {fitted.reason}"
+    (low, high), b = bounds, fitted.estimate
+    if low <= b.low and b.high <= high:
+        return None
+    words = f"{name} {b.value:.3f} [{b.low:.3f}, {b.high:.3f}]"
+    if low <= b.value <= high:
+        return f"{words} lies within [{low:.2f}, {high:.2f}], but its interval does not"
+    return f"{words} is outside [{low:.2f}, {high:.2f}]"
+
+
+def unmeasured(measurement: Measurement, limits: Limits) -> list[str]:
+    """Say in words which limits are of something that this kind of cell does not measure."""
+    found = [
+        f"budgets.toml limits its {name}, but the cell has no sweep over length; remove the limit"
+        for name in ("slope", "reference_slope")
+        if getattr(limits, name) is not None and measurement.scaling is None
+    ]
+    saving = measurement.saving
+    if limits.bits_lost is not None and (saving is None or not saving.bits):
+        found.append(
+            "budgets.toml limits its bits_lost, but the cell measures no bits per byte; "
+            "remove the limit"
+        )
+    return found
 
 
 def check_limits(run: Run) -> list[Verdict]:
@@ -98,9 +154,11 @@ def _check(line: CellRun) -> Verdict:
         return Verdict(line.cell.id, Outcome.NOT_COMPARABLE, (reason,))
     measured = line.measurement
     reasons = latency_breaches(measured.latency_ms, measured.ratio, line.limits)
-    worse = cossim_breach(measured, line.limits)
-    if worse:
-        reasons.append(worse)
+    reasons += slope_breaches(measured, line.limits)
+    for breach in (cossim_breach(measured, line.limits), bits_breach(measured, line.limits)):
+        if breach:
+            reasons.append(breach)
+    reasons += unmeasured(measured, line.limits)
     if not reasons and line.status is not Status.PASSED:
         reasons.append(f"the suite test failed: {line.message}")
     return Verdict(line.cell.id, Outcome.FAIL if reasons else Outcome.PASS, tuple(reasons))

@@ -15,7 +15,7 @@ def markdown_tables() -> str:
         for row in REDUCERS
     ]
     models = [
-        (f"`{row.name}`", row.summary, f"`{row.option}`" if row.option else "always seeded random")
+        (f"`{row.name}`", row.summary, f"`{row.option}`" if row.option else row.without_option)
         for row in MODELS.values()
     ]
     backends = [(f"`{row.name}`", row.summary, row.source) for row in BACKENDS.values()]

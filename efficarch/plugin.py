@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from efficarch.contests.encoders import Encoders
-    from efficarch.contests.language import Languages
-    from efficarch.fixture import Bench
+    from efficarch.fixture import Bench, Models
     from efficarch.timing import Clock
 
 ROUNDS = {"cpu": 8, "cuda": 30}
@@ -181,14 +180,13 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """Say which latency limit broke instead of printing two records."""
-    if op != "<=" or type(left).__name__ != "Latency" or type(right).__name__ != "LatencyBudget":
+    """Say which latency limit or slope broke instead of printing two records."""
+    sides = type(left).__name__, type(right).__name__
+    if (op, *sides) not in (("<=", "Latency", "LatencyBudget"), ("in", "Slopes", "SlopeBudget")):
         return None
-    from efficarch.bench import Latency, LatencyBudget
+    from efficarch.bench import broken_limits
 
-    if not isinstance(left, Latency) or not isinstance(right, LatencyBudget):
-        return None
-    return ["; ".join(left.breaches(right)), *(f"budget: {r}" for r in right.limits.reasons)]
+    return broken_limits(left, right)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -266,11 +264,14 @@ def efficarch_images(request: pytest.FixtureRequest) -> "list[Image] | None":
 
 
 @pytest.fixture(scope="session")
-def _efficarch_languages(_efficarch_encoders: "Encoders") -> "Languages":
-    """The session's vision-language models, under the same settings."""
+def _efficarch_models(_efficarch_encoders: "Encoders") -> "Models":
+    """The session's models of every kind, under the same settings."""
     from efficarch.contests.language import Languages
+    from efficarch.contests.sequences import Sequences
+    from efficarch.fixture import Models
 
-    return Languages(_efficarch_encoders.settings)
+    settings = _efficarch_encoders.settings
+    return Models(_efficarch_encoders, Languages(settings), Sequences(settings))
 
 
 @pytest.fixture(scope="session")
@@ -285,14 +286,13 @@ def efficarch_clock(request: pytest.FixtureRequest) -> "Clock":
 def bench(
     request: pytest.FixtureRequest,
     benchmark: Any,
-    _efficarch_encoders: "Encoders",
-    _efficarch_languages: "Languages",
+    _efficarch_models: "Models",
     efficarch_clock: "Clock",
 ) -> "Bench":
-    """Measure this test's cell: ``bench(...)``, ``bench.generate(...)`` or ``bench.scan(...)``."""
+    """Measure this test's cell: ``bench(...)`` or one of its methods."""
     from efficarch.fixture import Bench
 
     if benchmark.disabled:
         pytest.skip("benchmarks are disabled in this session (--benchmark-disable or xdist)")
     line = request.config.stash[SESSION].lines[request.node.nodeid]
-    return Bench(line, benchmark, _efficarch_encoders, _efficarch_languages, efficarch_clock)
+    return Bench(line, benchmark, _efficarch_models, efficarch_clock)

@@ -272,6 +272,8 @@ def test_doctor_names_a_fix_for_everything_missing(capsys: pytest.CaptureFixture
         "vit-b16 weights",
         "qwen2.5-vl-3b weights",
         "qwen2.5-vl-7b weights",
+        "mamba-130m weights",
+        "mamba2-130m weights",
         "baseline",
     ]
     for line in lines:

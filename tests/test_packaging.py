@@ -67,6 +67,8 @@ def test_wheel_carries_every_source_file(wheel: Path) -> None:
     "pattern",
     [
         r"efficarch/py\.typed",
+        r"efficarch/models/data/byte_mamba\.safetensors",
+        r"efficarch/models/data/byte_mamba\.json",
         r"efficarch/suites/budgets\.toml",
         r"efficarch/suites/tuned\.toml",
         r"efficarch/reports/templates/.+\.j2",

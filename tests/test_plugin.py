@@ -402,6 +402,8 @@ def test_options_are_pinned() -> None:
         "--vit-path",
         "--qwen-3b-path",
         "--qwen-7b-path",
+        "--mamba-path",
+        "--mamba2-path",
     ]
 
 

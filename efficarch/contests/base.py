@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from efficarch.record import CosSim, Quality, Saving, Weights
 
+Call = Callable[[], object]
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -24,7 +26,7 @@ class Settings:
 class Arm:
     """One side of a contest: a call, and the context it runs in (entered outside the timing)."""
 
-    call: Callable[[], object]
+    call: Call
     context: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
@@ -53,3 +55,33 @@ class Contest:
     source: str
     backend: str | None = None
     saving: Saving | None = None
+
+
+@dataclass(frozen=True)
+class LengthArm:
+    """One side of a scaling contest: what is called at a sequence length, and at which lengths.
+
+    ``build`` prepares the inputs of one length, outside the timing, and returns the call; it is
+    also asked for length 1, where the floor is measured. ``flops`` are those of a call at a length.
+    """
+
+    build: Callable[[int], Call]
+    lengths: tuple[int, ...]
+    flops: Callable[[int], int]
+
+
+@dataclass(frozen=True)
+class ScalingContest:
+    """A subject against its reference over sequence length; the two must share one length.
+
+    ``cossim`` is asked for after the timing; it is that of the subject with its exact twin, at a
+    length where that is affordable.
+    """
+
+    subject: LengthArm
+    reference: LengthArm
+    cossim: Callable[[], CosSim]
+    batch: int
+    weights: Weights
+    source: str
+    backend: str | None = None

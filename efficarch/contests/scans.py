@@ -1,16 +1,52 @@
-"""A selective-scan backend against causal attention."""
+"""A selective-scan backend against causal attention, at one length or over many."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 
-from efficarch.contests.base import Arm, Contest, Costs
+from efficarch.contests.base import Arm, Call, Contest, Costs, LengthArm, ScalingContest
 from efficarch.probe import peak_bytes
 from efficarch.quality import cosine_rows, summarise
-from efficarch.record import Quality, Weights
+from efficarch.record import CosSim, Quality, Weights
 from efficarch.scan import ScanInputs
 from efficarch.scan.attention import causal_attention, synthetic_qkv
 from efficarch.scan.backends import Backend
 from efficarch.scan.flops import attention_flops, scan_flops
 from efficarch.scan.naive import scan as oracle
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Causal attention of the width and batch of a scan's inputs, on seeded ones of its own."""
+
+    like: ScanInputs
+    heads: int
+    seed: int
+
+    def call_at(self, length: int) -> Call:
+        """Return a call at a length; its inputs are drawn here."""
+        u = self.like.u
+        qkv = synthetic_qkv(
+            batch=u.shape[0],
+            heads=self.heads,
+            head_dim=self.head_dim,
+            length=length,
+            seed=self.seed,
+            device=u.device,
+            dtype=u.dtype,
+        )
+        return lambda: causal_attention(*qkv)
+
+    def flops_at(self, length: int) -> int:
+        """Return the FLOPs of a call at a length."""
+        batch = self.like.u.shape[0]
+        return attention_flops(batch=batch, heads=self.heads, head_dim=self.head_dim, length=length)
+
+    @property
+    def head_dim(self) -> int:
+        """E, the width of one head."""
+        return self.like.channels // self.heads
 
 
 def scan_contest(backend: Backend, inputs: ScanInputs, *, heads: int, seed: int) -> Contest:
@@ -19,40 +55,82 @@ def scan_contest(backend: Backend, inputs: ScanInputs, *, heads: int, seed: int)
     CosSim is that of the output at each position with the float64 oracle's. FLOPs are counted by
     formula, since a scan consists of what torch's counter leaves out.
     """
-    u = inputs.u
-    batch, channels, length = u.shape
-    head_dim = channels // heads
-    qkv = synthetic_qkv(
-        batch=batch,
-        heads=heads,
-        head_dim=head_dim,
-        length=length,
-        seed=seed,
-        device=u.device,
-        dtype=u.dtype,
-    )
+    batch, length = inputs.u.shape[0], inputs.length
+    attention = Attention(inputs, heads, seed)
     subject = Arm(call=lambda: backend.run(inputs))
-    reference = Arm(call=lambda: causal_attention(*qkv))
-    exact, output = oracle(inputs.double()), backend.run(inputs)
-    if not isinstance(exact, Tensor) or not isinstance(output, Tensor):
-        raise TypeError("a scan without return_last_state returns one tensor")
-    positions = (batch * length, channels)
-    similarity = cosine_rows(
-        output.transpose(1, 2).reshape(positions), exact.transpose(1, 2).reshape(positions)
-    )
-    kind = u.device.type
-    flops = scan_flops(batch=batch, channels=channels, state=inputs.state, length=length)
-    attention = attention_flops(batch=batch, heads=heads, head_dim=head_dim, length=length)
+    reference = Arm(call=attention.call_at(length))
+    kind = inputs.u.device.type
     return Contest(
         subject=subject,
         reference=reference,
-        costs=Costs((length,), flops, peak_bytes(subject.call, kind)),
-        reference_costs=Costs((length,), attention, peak_bytes(reference.call, kind)),
-        cossim=summarise(similarity),
+        costs=Costs((length,), _flops(inputs, length), peak_bytes(subject.call, kind)),
+        reference_costs=Costs(
+            (length,), attention.flops_at(length), peak_bytes(reference.call, kind)
+        ),
+        cossim=_cossim(backend, inputs),
         cossim_items=(),
         quality=Quality(),
         items=batch * length,
         weights=Weights.NONE,
-        source=f"synthetic inputs, {channels} channels, state {inputs.state}, {heads} heads",
+        source=_source(inputs, heads),
         backend=backend.name,
     )
+
+
+def scan_scaling_contest(
+    backend: Backend,
+    inputs: Callable[[int], ScanInputs],
+    *,
+    lengths: tuple[tuple[int, ...], tuple[int, ...]],
+    heads: int,
+    seed: int,
+) -> ScalingContest:
+    """Set a backend against causal attention over sequence length.
+
+    Args:
+        backend: the scan under test.
+        inputs: returns the inputs of a length; of every length the same but for it.
+        lengths: those of the scan and those of attention.
+        heads: heads of the attention.
+        seed: of the attention's inputs.
+
+    CosSim is that with the float64 oracle at the scan's shortest length, since the oracle takes
+    one step at a time.
+    """
+    shortest = inputs(lengths[0][0])
+    attention = Attention(shortest, heads, seed)
+
+    def scan_at(length: int) -> Call:
+        prepared = inputs(length)
+        return lambda: backend.run(prepared)
+
+    return ScalingContest(
+        subject=LengthArm(scan_at, lengths[0], lambda length: _flops(shortest, length)),
+        reference=LengthArm(attention.call_at, lengths[1], attention.flops_at),
+        cossim=lambda: _cossim(backend, shortest),
+        batch=shortest.u.shape[0],
+        weights=Weights.NONE,
+        source=_source(shortest, heads),
+        backend=backend.name,
+    )
+
+
+def _flops(inputs: ScanInputs, length: int) -> int:
+    return scan_flops(
+        batch=inputs.u.shape[0], channels=inputs.channels, state=inputs.state, length=length
+    )
+
+
+def _cossim(backend: Backend, inputs: ScanInputs) -> CosSim:
+    exact, output = oracle(inputs.double()), backend.run(inputs)
+    if not isinstance(exact, Tensor) or not isinstance(output, Tensor):
+        raise TypeError("a scan without return_last_state returns one tensor")
+    positions = (inputs.u.shape[0] * inputs.length, inputs.channels)
+    similarity = cosine_rows(
+        output.transpose(1, 2).reshape(positions), exact.transpose(1, 2).reshape(positions)
+    )
+    return summarise(similarity)
+
+
+def _source(inputs: ScanInputs, heads: int) -> str:
+    return f"synthetic inputs, {inputs.channels} channels, state {inputs.state}, {heads} heads"

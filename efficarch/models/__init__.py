@@ -22,8 +22,9 @@ class ModelRow:
     module: str
     summary: str
     option: str | None
-    """The command-line option that names a hub id or folder; ``None`` for a model whose weights are
-    always seeded random ones."""
+    """The command-line option that names a hub id or folder; ``None`` for a model whose weights
+    are `without_option`."""
+    without_option: str = "always seeded random"
 
     def load(self, request: "WeightsRequest") -> "Subject | LanguageSubject | SequenceSubject":
         """Load the model; see the ``load`` of its file."""
@@ -103,6 +104,14 @@ MODELS = {
             "efficarch.models.mamba:load_mamba2_reduced",
             "Mamba-2-130m at its full width, with 2 layers and 1,024 words: timing only",
             None,
+        ),
+        ModelRow(
+            "mamba-byte",
+            "efficarch.models.byte_mamba",
+            "byte-level Mamba, 4 layers, 1 M parameters, trained by this repository "
+            "(arXiv 2312.00752)",
+            None,
+            "packaged",
         ),
     )
 }

@@ -66,7 +66,7 @@ class LanguageSubject:
 
 @dataclass(frozen=True)
 class SequenceSubject:
-    """A loaded causal language model over token ids [1, L], in evaluation mode."""
+    """A loaded causal language model of transformers in evaluation mode; ids are [n, length]."""
 
     model: nn.Module
     weights: Weights

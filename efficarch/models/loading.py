@@ -63,6 +63,7 @@ def _source(location: str, folder: Path) -> str:
 
 
 def _from_pretrained(kind: Any, name: str, *, local_only: bool) -> nn.Module:
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     _quiet()
@@ -70,7 +71,14 @@ def _from_pretrained(kind: Any, name: str, *, local_only: bool) -> nn.Module:
         model, info = kind.from_pretrained(
             name, local_files_only=local_only, output_loading_info=True
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        SafetensorError,
+        StrictDataclassError,  # a configuration of another class
+    ) as error:
         first = str(error).strip().splitlines()[0]
         raise MissingWeightsError(f"{name!r} holds no loadable {kind.__name__}: {first}") from error
     missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])

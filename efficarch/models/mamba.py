@@ -5,10 +5,12 @@ full width, so that a layer costs what it costs in the 130 M models, but two lay
 vocabulary; their weights are always random.
 """
 
+from pathlib import Path
 from typing import Any
 
+from efficarch.errors import MissingWeightsError
 from efficarch.models.base import SequenceSubject, WeightsRequest
-from efficarch.models.checkpoint import Family, load_family
+from efficarch.models.checkpoint import Checkpoint, Family, load_family
 from efficarch.models.loading import load_random
 from efficarch.record import Weights
 
@@ -19,6 +21,8 @@ cannot read."""
 
 OPTION_MAMBA = "--mamba-path"
 OPTION_MAMBA2 = "--mamba2-path"
+
+CONFIG = "config.json"
 
 WIDTH = 768
 LAYERS = 24
@@ -93,8 +97,27 @@ def load_mamba2_reduced(request: WeightsRequest) -> SequenceSubject:
 
 
 def _released(family: Family, request: WeightsRequest) -> SequenceSubject:
+    if request.weights is Weights.PRETRAINED and request.location is not None:
+        _check_kind(family, Path(request.location).expanduser())
     loaded = load_family(family, request)
     return SequenceSubject(loaded.model, request.weights, loaded.source)
+
+
+def _check_kind(family: Family, folder: Path) -> None:
+    """Refuse a folder of another model, which transformers would try to read as one of this kind.
+
+    Raises:
+        MissingWeightsError: its configuration names another type of model.
+    """
+    if not (folder / CONFIG).is_file():
+        return
+    wanted = family.config.model_type
+    found = Checkpoint(str(folder)).settings(CONFIG).get("model_type")
+    if found != wanted:
+        raise MissingWeightsError(
+            f"{str(folder)!r} holds a model of type {found!r}; {family.option} takes one of type "
+            f"{wanted!r}"
+        )
 
 
 def _reduced(kind: Any, config: Any, seed: int) -> SequenceSubject:

@@ -54,7 +54,7 @@ def matched_config(model: nn.Module) -> Any:
     tied = bool(sizes.tie_word_embeddings)
     embeddings = words * width * (1 if tied else 2)
     without_mlp = embeddings + layers * (4 * width * width + 2 * width) + width
-    return LlamaConfig(
+    config = LlamaConfig(
         hidden_size=width,
         num_hidden_layers=layers,
         vocab_size=words,
@@ -62,8 +62,9 @@ def matched_config(model: nn.Module) -> Any:
         intermediate_size=mlp_width(parameter_count(model), without_mlp, 3 * width * layers),
         max_position_embeddings=POSITIONS,
         tie_word_embeddings=tied,
-        attn_implementation="sdpa",
     )
+    config._attn_implementation = "sdpa"
+    return config
 
 
 def mlp_width(wanted: int, without_mlp: int, per_unit: int) -> int:

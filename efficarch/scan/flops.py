@@ -20,6 +20,21 @@ def scan_flops(*, batch: int, channels: int, state: int, length: int) -> int:
     return batch * channels * length * (7 * state + 3)
 
 
+def ssd_flops(*, batch: int, heads: int, head_dim: int, state: int, length: int) -> int:
+    """Return the FLOP of one Mamba-2 scan with its skip term, as the recurrence, without softplus.
+
+    | per | operations | FLOP |
+    |---|---|---|
+    | batch, head, channel, state, step | ``(dt x) * B`` 1, ``decay * h +`` 2, | |
+    | | ``C * h`` summed over the state 2 | 5 |
+    | batch, head, channel, step | ``dt * x`` 1, ``D * x +`` 2 | 3 |
+    | batch, head, step | ``dt * A`` 1, ``exp`` 1 | 2 |
+
+    arXiv 2405.21060, section 2.2. Its chunked algorithm executes more than this.
+    """
+    return batch * heads * length * (head_dim * (5 * state + 3) + 2)
+
+
 def attention_flops(*, batch: int, heads: int, head_dim: int, length: int) -> int:
     """Return the FLOP of causal attention: half of the two full matrix products, no softmax.
 

@@ -22,7 +22,8 @@ SCANS = {"MambaMixer": "mamba_selective_scan", "Mamba2Mixer": "mamba2_chunk_scan
 LayerScan = Callable[[int], Callable[..., Any]]
 """Given a layer's index, returns what stands in for its scan, with the arguments of the original:
 ``(u, delta, A, B, C, D=, z=, delta_bias=, delta_softplus=, return_last_state=, ...)`` for Mamba,
-``(x, dt, A, B, C, chunk_size=, D=, dt_bias=, dt_softplus=, return_final_states=, ...)`` for Mamba-2.
+``(x, dt, A, B, C, chunk_size=, D=, dt_bias=, dt_softplus=, return_final_states=, ...)`` for
+Mamba-2. `layer_scans` makes them of backends.
 """
 
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from efficarch.errors import EfficarchError
-from efficarch.scan import naive
+from efficarch.scan import naive, parity
+from efficarch.scan.backends import Backend, choose
 from efficarch.scan.base import ScanInputs, ScanOutput
 from efficarch.scan.in_model import SCANS, mixers, replaced_scans
 
@@ -30,14 +31,33 @@ Run = Callable[[ScanInputs, bool], ScanOutput]
 UNLIMITED = (0.0, float("inf"))
 
 
+class BackendRun:
+    """A backend by its name or ``auto``, chosen and held to parity when it first runs."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._row: Backend | None = None
+
+    def __call__(self, inputs: ScanInputs, return_last_state: bool) -> ScanOutput:
+        """Run a scan.
+
+        Raises:
+            EfficarchError: the backend cannot take these inputs, cannot run here or is wrong.
+        """
+        if self._row is None:
+            self._row = choose(self._name, inputs)
+            parity.require(self._row, inputs.u.device.type, inputs.u.dtype)
+        return self._row.run(inputs, return_last_state=return_last_state)
+
+    @property
+    def used(self) -> str | None:
+        """The name of the backend that ran, once one has."""
+        return None if self._row is None else self._row.name
+
+
 def oracle_scans(model: nn.Module) -> AbstractContextManager[None]:
     """Run the scans of a model one step at a time in float64, rounded to its dtype afterwards."""
     return replaced_scans(model, _layers(model, _exact))
-
-
-def idle_scans(model: nn.Module) -> AbstractContextManager[None]:
-    """Leave the scans out, so that what remains of a model can be counted; outputs are ``u``."""
-    return replaced_scans(model, _layers(model, _nothing))
 
 
 def backend_scans(model: nn.Module, run: Run | None) -> AbstractContextManager[None]:
@@ -140,7 +160,7 @@ def _steps(
 def _per_channel(
     x: Tensor, steps: Tensor, A: Tensor, projections: tuple[Tensor, Tensor], D: Tensor | None
 ) -> ScanInputs:
-    """Write a Mamba-2 scan as a selective scan of H * P channels; every head's repeat its values."""
+    """Write a Mamba-2 scan as a selective scan of H * P channels, those of a head alike."""
     width = x.shape[-1]
     B, C = (each.permute(0, 2, 3, 1) for each in projections)  # [B, G, N, L]
     wide = torch.promote_types(x.dtype, torch.float32)
@@ -159,9 +179,3 @@ def _exact(inputs: ScanInputs, return_last_state: bool) -> ScanOutput:
     if isinstance(output, Tensor):
         return output.to(inputs.u.dtype)
     return output[0].to(inputs.u.dtype), output[1].to(inputs.working_dtype)
-
-
-def _nothing(inputs: ScanInputs, return_last_state: bool) -> ScanOutput:
-    batch, channels, _length = inputs.u.shape
-    state = inputs.u.new_zeros(batch, channels, inputs.state)  # [B, D, N]
-    return (inputs.u, state) if return_last_state else inputs.u

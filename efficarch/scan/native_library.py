@@ -41,7 +41,7 @@ def load() -> None:
     """Make ``torch.ops.efficarch`` available, compiling it if this machine has not done so yet.
 
     Raises:
-        EfficarchError: something is missing, or the compiler failed, now or earlier in this process.
+        EfficarchError: something is missing, or the compiler failed, now or before.
     """
     problem = _load_once()
     if problem is not None:
@@ -77,7 +77,7 @@ def _compile(library: Path) -> None:
             build_directory=folder,
             is_python_module=False,
         )
-        os.replace(built, library)
+        built.replace(library)
 
 
 def _flags() -> list[str]:

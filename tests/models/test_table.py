@@ -17,6 +17,6 @@ def test_an_unknown_model_gets_a_hint() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_row_is_found_by_its_name(name: str) -> None:
-    """The key of a row is its name, and reducers know it."""
+    """The key of a row is its name, and reducers know it unless it reads token ids alone."""
     assert model_row(name).name == name
-    assert name in EVERY_MODEL
+    assert (name in EVERY_MODEL) != name.startswith("mamba")

@@ -1,0 +1,1 @@
+"""Runs that are too long for a suite; each folder says in its README what it found."""

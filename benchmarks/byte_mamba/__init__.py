@@ -1,0 +1,1 @@
+"""Trains the byte-level Mamba that ships with efficarch."""

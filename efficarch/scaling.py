@@ -1,0 +1,290 @@
+"""How latency grows with sequence length: slopes, a nested test and where two curves cross.
+
+Everything is fitted to medians over rounds, and only where compute dominates: at lengths whose
+median is at least ``DOMINATES`` times the latency at length 1. A fixed cost T0 in T = T0 + c N^p
+makes the local slope p (1 - T0 / T), so short lengths flatter the quadratic side and are left out.
+What the data do not show is said in words (`Refusal`); nothing is extrapolated.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from math import exp, inf, log
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from efficarch.record import Estimate, Scaling, Sweep
+from efficarch.stats import CONFIDENCE, median
+
+# K lengths, R rounds, S bootstrap draws
+Floats = NDArray[np.float64]
+
+DOMINATES = 10.0
+MIN_LENGTHS = 5
+RESAMPLES = 1_999
+LINEAR_SHARE, QUADRATIC_SHARE = 0.05, 0.80
+"""Most and least of the time at the longest length that the quadratic term of a linear and of a
+quadratic curve explains."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a figure cannot be given."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Slope:
+    """The exponent of a power law: ordinary least squares of log latency on log length.
+
+    ``estimate`` has the 95 % interval b -+ t(K - 2) s / sqrt(Sxx). The two checks: the percentile
+    bootstrap over rounds, and the slope without the smallest of the lengths.
+    """
+
+    estimate: Estimate
+    lengths: tuple[int, ...]
+    fitted_ms: tuple[float, ...]
+    """The line at ``lengths``."""
+    resampled: Estimate
+    without_smallest: float
+
+    @property
+    def disagreements(self) -> tuple[str, ...]:
+        """Say which check contradicts the estimate; empty where none does."""
+        found = []
+        b, boot, short = self.estimate, self.resampled, self.without_smallest
+        if boot.high < b.low or boot.low > b.high:
+            found.append(
+                f"resampled rounds give {boot.value:.3f} [{boot.low:.3f}, {boot.high:.3f}]"
+            )
+        if not b.low <= short <= b.high:
+            found.append(f"without length {self.lengths[0]:,} it is {short:.3f}")
+        return tuple(found)
+
+
+class Growth(Enum):
+    """What the nested test makes of a curve."""
+
+    LINEAR = "linear"
+    QUADRATIC = "quadratic"
+    BETWEEN = "between linear and quadratic"
+    UNCLEAR = "cannot be told"
+
+
+@dataclass(frozen=True)
+class Nested:
+    """T = a + b N against T = a + b N + c N^2, with relative errors: residuals are divided by T.
+
+    ``share`` is c N^2 over the fitted latency at the longest length, with the interval of c.
+    ``aicc_gain`` is how much lower the AICc (Hurvich & Tsai 1989) of the quadratic model is;
+    ``None`` below six lengths, where it is not defined.
+    """
+
+    growth: Growth
+    share: Estimate
+    aicc_gain: float | None
+
+
+@dataclass(frozen=True)
+class Crossover:
+    """The length from which the subject is faster, to the longest length measured.
+
+    ``length`` is ``None`` where there is none among those measured: then ``always`` says whether
+    the subject is faster at all of them or slower at the longest. Bounds of the 95 % interval are
+    ``0`` below the ``shortest`` length and infinite above the ``longest``.
+    """
+
+    length: float | None
+    low: float
+    high: float
+    shortest: int
+    longest: int
+    always: bool
+
+    def __str__(self) -> str:
+        if self.length is None:
+            return f"below {self.shortest:,}" if self.always else f"none up to {self.longest:,}"
+        low = f"below {self.shortest:,}" if self.low == 0 else f"{self.low:,.0f}"
+        high = f"beyond {self.longest:,}" if self.high == inf else f"{self.high:,.0f}"
+        return f"{self.length:,.0f} [{low}, {high}]"
+
+
+def dominating(sweep: Sweep) -> tuple[int, ...]:
+    """Return the indices of the lengths whose median is at least ``DOMINATES`` floors."""
+    return tuple(
+        index
+        for index, rounds in enumerate(sweep.rounds_ms)
+        if median(rounds) >= DOMINATES * sweep.floor_ms
+    )
+
+
+def fit_slope(sweep: Sweep, seed: int = 0) -> Slope | Refusal:
+    """Return the log-log slope where compute dominates, or why there is none."""
+    chosen = dominating(sweep)
+    if len(chosen) < MIN_LENGTHS:
+        return _too_few(sweep, chosen)
+    lengths = tuple(sweep.lengths[index] for index in chosen)
+    x = np.log(np.array(lengths, float))  # [K]
+    rounds = np.array([sweep.rounds_ms[index] for index in chosen])  # [K, R]
+    y = np.log(np.median(rounds, axis=1))  # [K]
+    estimate, line = _line(x, y)
+    draws = _slopes(x, np.log(_resampled(rounds, _draw(rounds.shape[1], seed))))  # [S]
+    low, high = _tails(draws)
+    return Slope(
+        estimate=estimate,
+        lengths=lengths,
+        fitted_ms=tuple(float(value) for value in np.exp(line)),
+        resampled=Estimate(float(np.median(draws)), low, high),
+        without_smallest=float(_slopes(x[1:], y[1:, None])[0]),
+    )
+
+
+def _too_few(sweep: Sweep, chosen: Sequence[int]) -> Refusal:
+    return Refusal(
+        f"compute dominates at {len(chosen)} of {len(sweep.lengths)} lengths (latency at least "
+        f"{DOMINATES:.0f} times the {sweep.floor_ms:.3f} ms of length 1), a slope needs "
+        f"{MIN_LENGTHS}; measure longer ones"
+    )
+
+
+def _line(x: Floats, y: Floats) -> tuple[Estimate, Floats]:  # [K], [K] -> slope, [K]
+    """Return the least-squares slope with its t interval, and the line at ``x``."""
+    deviation = x - x.mean()
+    spread = float(deviation @ deviation)
+    slope = float(deviation @ y) / spread
+    line = y.mean() + slope * deviation
+    residual = y - line
+    freedom = len(x) - 2
+    error = (float(residual @ residual) / freedom / spread) ** 0.5
+    half = _t_quantile(freedom) * error
+    return Estimate(slope, slope - half, slope + half), line
+
+
+def _slopes(x: Floats, y: Floats) -> Floats:  # [K], [K, S] -> [S]
+    deviation = x - x.mean()
+    slopes: Floats = deviation @ y / (deviation @ deviation)
+    return slopes
+
+
+def _t_quantile(freedom: int) -> float:
+    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
+
+
+def _draw(rounds: int, seed: int) -> NDArray[np.int64]:
+    """Draw rounds with replacement, [S, R]: whole rounds, since a round shares its conditions."""
+    return np.random.default_rng(seed).integers(rounds, size=(RESAMPLES, rounds))
+
+
+def _resampled(rounds: Floats, draws: NDArray[np.int64]) -> Floats:  # [K, R], [S, R] -> [K, S]
+    medians: Floats = np.median(rounds[:, draws], axis=2)
+    return medians
+
+
+def _tails(draws: Floats) -> tuple[float, float]:  # [S]
+    tail = (1 - CONFIDENCE) / 2
+    # whole draws and nothing between them: some may be infinite
+    low, high = np.quantile(draws, (tail, 1 - tail), method="nearest")
+    return float(low), float(high)
+
+
+def fit_nested(sweep: Sweep) -> Nested | Refusal:
+    """Return the nested test where compute dominates, or why there is none."""
+    chosen = dominating(sweep)
+    if len(chosen) < MIN_LENGTHS:
+        return _too_few(sweep, chosen)
+    # in units of the longest length, so that c is already c N^2 there
+    n = np.array([sweep.lengths[index] for index in chosen], float)  # [K]
+    n /= n[-1]
+    t = np.array([median(sweep.rounds_ms[index]) for index in chosen])  # [K]
+    model = np.stack([np.ones_like(n), n, n**2], axis=1) / t[:, None]  # [K, 3]
+    wanted = np.ones_like(n)  # [K]
+    (_, _, c), left = _least_squares(model, wanted)
+    _, left_linear = _least_squares(model[:, :2], wanted)
+    freedom = len(n) - 3
+    inverse = np.linalg.inv(model.T @ model)
+    half = _t_quantile(freedom) * (left / freedom * float(inverse[2, 2])) ** 0.5
+    # all weights are 1 / T, so the fitted latency at the longest length is T there, up to its error
+    share = Estimate(c / t[-1], (c - half) / t[-1], (c + half) / t[-1])
+    return Nested(_growth(share), share, _aicc_gain(len(n), left_linear, left))
+
+
+def _least_squares(model: Floats, wanted: Floats) -> tuple[list[float], float]:
+    """Return the coefficients and the sum of squared residuals; [K, P], [K]."""
+    coefficients = np.linalg.lstsq(model, wanted, rcond=None)[0]
+    residual = wanted - model @ coefficients
+    return [float(value) for value in coefficients], float(residual @ residual)
+
+
+def _growth(share: Estimate) -> Growth:
+    linear = share.low <= 0 <= share.high or abs(share.value) < LINEAR_SHARE
+    quadratic = share.value > QUADRATIC_SHARE
+    if linear and quadratic:
+        return Growth.UNCLEAR
+    if linear:
+        return Growth.LINEAR
+    return Growth.QUADRATIC if quadratic else Growth.BETWEEN
+
+
+def _aicc_gain(count: int, linear: float, quadratic: float) -> float | None:
+    """AICc of the linear less that of the quadratic model; parameters include the variance."""
+    if count < MIN_LENGTHS + 1:
+        return None
+    tiny = np.finfo(float).tiny
+    scores = [
+        count * log(max(left, tiny) / count) + 2 * p + 2 * p * (p + 1) / (count - p - 1)
+        for left, p in ((linear, 3), (quadratic, 4))
+    ]
+    return scores[0] - scores[1]
+
+
+def crossover(scaling: Scaling, seed: int = 0) -> Crossover | Refusal:
+    """Return from which length on the subject is faster, with its 95 % interval over rounds.
+
+    The logarithm of the latency ratio is interpolated over the logarithm of the length, at the
+    lengths of either side that both sides enclose.
+    """
+    subject, reference = scaling.subject, scaling.reference
+    shortest = max(subject.lengths[0], reference.lengths[0])
+    longest = min(subject.lengths[-1], reference.lengths[-1])
+    lengths = sorted(n for n in {*subject.lengths, *reference.lengths} if shortest <= n <= longest)
+    if len(lengths) < 2:
+        return Refusal(
+            f"lengths {subject.lengths[0]:,} to {subject.lengths[-1]:,} and "
+            f"{reference.lengths[0]:,} to {reference.lengths[-1]:,} do not overlap"
+        )
+    x = np.log(np.array(lengths, float))  # [K]
+    draws = _draw(len(subject.rounds_ms[0]), seed)  # [S, R]
+    everything = np.arange(draws.shape[1])[None]  # [1, R]: every round once, the median itself
+    (point,), points = (
+        _crossings(x, _log_latency(subject, x, which) - _log_latency(reference, x, which))
+        for which in (everything, draws)
+    )
+    low, high = (0.0 if end == -inf else exp(end) if end < inf else inf for end in _tails(points))
+    here = exp(point) if abs(point) < inf else None
+    return Crossover(here, low, high, shortest, longest, always=point == -inf)
+
+
+def _log_latency(sweep: Sweep, x: Floats, draws: NDArray[np.int64]) -> Floats:
+    """Return log medians of resampled rounds at log lengths: [K], [S, R] -> [K, S]."""
+    own = np.log(np.array(sweep.lengths, float))
+    y = np.log(_resampled(np.array(sweep.rounds_ms), draws))  # [own K, S]
+    return np.stack([np.interp(x, own, column) for column in y.T], axis=1)
+
+
+def _crossings(x: Floats, ratio: Floats) -> Floats:  # [K], [K, S] -> [S]
+    """Return the log length after which a log ratio stays below 0; -inf if it always is."""
+    return np.array([_crossing(x, column) for column in ratio.T])
+
+
+def _crossing(x: Floats, ratio: Floats) -> float:  # [K], [K]
+    slower = np.flatnonzero(ratio >= 0)
+    if not len(slower):
+        return -inf
+    last = int(slower[-1])
+    if last == len(x) - 1:
+        return inf
+    share = ratio[last] / (ratio[last] - ratio[last + 1])
+    return float(x[last] + share * (x[last + 1] - x[last]))
