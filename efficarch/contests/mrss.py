@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from efficarch.contests.base import Arm, Contest, Costs
 from efficarch.contests.sequence_sides import Side, flops_of
+from efficarch.errors import EfficarchError
 from efficarch.models.base import SequenceSubject
 from efficarch.models.byte_text import bits_per_byte
 from efficarch.probe import peak_bytes
@@ -26,6 +27,8 @@ from efficarch.scan.flops import deferral_spares, scan_flops
 from efficarch.scan.in_model import mixers
 from efficarch.scan.layer_scans import BackendRun
 from efficarch.scan.mrss import Observation, Planner, attached, chosen_backend, mrss_scan
+
+BYTES = 256
 
 # S segments, B batch, D channels, N state size, L length, C hidden channels
 
@@ -155,9 +158,15 @@ def model_saving_contest(subject: SequenceSubject, deferral: Deferral, segments:
     that of the final hidden states, by position, and bits per byte are of each segment.
 
     Raises:
-        EfficarchError: the model has no Mamba mixer, or the backend cannot run it.
+        EfficarchError: the model does not read bytes or has no Mamba mixer, or the backend cannot
+            run it.
     """
-    model = subject.model
+    model: Any = subject.model
+    if model.config.vocab_size != BYTES:
+        raise EfficarchError(
+            f"the model has a vocabulary of {model.config.vocab_size}, bits per byte need one of "
+            f"{BYTES}; use a byte-level model"
+        )
     seen = _observe(model, deferral, segments)
     deferral = replace(deferral, backend=seen.backend)  # both sides on the same one
     plain = Side(model, BackendRun(seen.backend))
