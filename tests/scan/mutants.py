@@ -144,7 +144,7 @@ MUTANTS: dict[str, Backend] = {
     "last state in half precision": spoiling(same, lambda x: x.bfloat16().float()),
     "last state of zeros": spoiling(same, torch.zeros_like),
     "NaN": spoiling(lambda x: x * torch.nan, same),
-    "one NaN": spoiling(
+    "one NaN": spoiling(lambda x: torch.cat([x[..., :-1], x[..., -1:] * torch.nan], -1), same),
         lambda x: x.index_fill(-1, torch.tensor([x.shape[-1] - 1]), torch.nan), same
     ),
     "state where none was asked for": backend(

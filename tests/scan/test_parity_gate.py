@@ -1,4 +1,4 @@
-"""A backend that is wrong is not timed, whatever is wrong with it and however timing is asked for."""
+"""A wrong backend is not timed, whatever is wrong with it and however timing is asked for."""
 
 from collections.abc import Callable
 from typing import Any
