@@ -145,8 +145,6 @@ MUTANTS: dict[str, Backend] = {
     "last state of zeros": spoiling(same, torch.zeros_like),
     "NaN": spoiling(lambda x: x * torch.nan, same),
     "one NaN": spoiling(lambda x: torch.cat([x[..., :-1], x[..., -1:] * torch.nan], -1), same),
-        lambda x: x.index_fill(-1, torch.tensor([x.shape[-1] - 1]), torch.nan), same
-    ),
     "state where none was asked for": backend(
         lambda inputs, return_last_state=False: naive.scan(inputs, return_last_state=True)
     ),
