@@ -41,8 +41,8 @@ def selective_scan(
     other; this is why it has more than five parameters. ``ScanInputs`` gives shapes and dtypes.
     Deviations: A must be real, B and C must vary over the length, the last state carries gradients.
     ``auto`` is ``cpp`` on the CPU, and ``mamba_ssm`` or else ``triton`` on CUDA, where they can run
-    and no gradients are asked for; else it is ``chunked``, with one warning if that is the machine's
-    fault.
+    and no gradients are asked for; else it is ``chunked``, and if that is because of what the
+    machine lacks, one warning says so.
 
     NaN in the inputs comes out as NaN wherever it has an influence, and nowhere else. Steps below
     zero are looked for on the CPU alone, in one reading of ``delta`` and only without

@@ -1,20 +1,18 @@
 """The table of selective-scan backends; a new one is one module and one row here.
 
-Modules that need a compiler, a GPU or a package of their own are imported when they first run:
-importing this one loads neither and builds nothing.
+Importing this module builds nothing and loads no package that a backend needs: those are imported
+when it first runs or is asked whether it can.
 """
 
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 
 import torch
 
 from efficarch.errors import EfficarchError, UnknownNameError
-from efficarch.scan import chunked, naive
+from efficarch.scan import chunked, external_mamba_ssm, naive, native_library, triton_scan
 from efficarch.scan.base import (
     FLOATS,
     HALF,
@@ -26,9 +24,6 @@ from efficarch.scan.base import (
 
 AUTO = {"cuda": ("mamba_ssm", "triton"), "cpu": ("cpp",)}
 """What ``auto`` tries, by type of device and in this order, before it takes ``chunked``."""
-
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-"""Whether Triton runs its kernels in Python, where a CPU will do; Triton's own switch."""
 
 
 def _nothing_missing() -> None:
@@ -55,29 +50,13 @@ class Backend:
     failure: Callable[[], str | None] = _nothing_missing
 
 
-def _late(module: str) -> ScanFunction:
-    """Return the ``scan`` of a module that is imported when it first runs."""
+def _cpp(inputs: ScanInputs, *, return_last_state: bool = False) -> ScanOutput:
+    from efficarch.scan import cpp  # knows the multi-resolution scan, which knows this table
 
-    def run(inputs: ScanInputs, *, return_last_state: bool = False) -> ScanOutput:
-        scan: ScanFunction = import_module(module).scan
-        return scan(inputs, return_last_state=return_last_state)
-
-    return run
-
-
-def _late_missing(module: str) -> Callable[[], str | None]:
-    """Return the ``missing`` of a module that is imported when it is first asked."""
-
-    def missing() -> str | None:
-        ask: Callable[[], str | None] = import_module(module).missing
-        return ask()
-
-    return missing
+    return cpp.scan(inputs, return_last_state=return_last_state)
 
 
 def _cpp_failure() -> str | None:
-    from efficarch.scan import native_library
-
     try:
         native_library.load()
     except EfficarchError as error:
@@ -100,33 +79,33 @@ _ROWS = (
     ),
     Backend(
         name="cpp",
-        run=_late("efficarch.scan.cpp"),
+        run=_cpp,
         summary="C++ kernel, vectorised and threaded, compiled on first use",
         source="arXiv 2312.00752, section 3.2; kernel our own",
         devices=("cpu",),
         differentiable=False,
-        missing=_late_missing("efficarch.scan.cpp"),
+        missing=native_library.missing,
         failure=_cpp_failure,
     ),
     Backend(
         name="triton",
-        run=_late("efficarch.scan.triton_scan"),
+        run=triton_scan.scan,
         summary="Triton kernels, chunks in parallel, then join; needs no compiler",
         source="arXiv 2312.00752, section 3.2; kernels our own",
-        devices=("cpu", "cuda") if INTERPRETED else ("cuda",),
+        devices=("cpu", "cuda") if triton_scan.INTERPRETED else ("cuda",),
         dtypes=(torch.float32, *HALF),
         differentiable=False,
-        missing=_late_missing("efficarch.scan.triton_scan"),
+        missing=triton_scan.missing,
     ),
     Backend(
         name="mamba_ssm",
-        run=_late("efficarch.scan.external_mamba_ssm"),
+        run=external_mamba_ssm.scan,
         summary="the authors' CUDA kernel, from the package mamba-ssm",
         source="arXiv 2312.00752, section 3.3; the package",
         devices=("cuda",),
         dtypes=(torch.float32, *HALF),
         differentiable=False,
-        missing=_late_missing("efficarch.scan.external_mamba_ssm"),
+        missing=external_mamba_ssm.missing,
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Packages that bring compiled CUDA kernels: whether they work here, and if not, why and what to do.
+"""Packages that bring compiled CUDA kernels: whether they work here, or why not and what to do.
 
 They are what goes wrong most often around Mamba: no wheel for this torch, a build without nvcc, an
 extension made for another torch. transformers takes both packages as soon as they can be imported,
@@ -74,7 +74,7 @@ def no_cuda() -> str | None:
     """Say that torch sees no CUDA device, or nothing if it sees one."""
     if torch.cuda.is_available():
         return None
-    return "torch sees no CUDA device; use a CUDA build of torch on a machine with a GPU"
+    return "torch sees no CUDA device; it needs a GPU and a CUDA build of torch"
 
 
 def _installation(package: KernelPackage) -> str | None:
@@ -84,7 +84,10 @@ def _installation(package: KernelPackage) -> str | None:
         installed = version(name)
     except PackageNotFoundError:
         if spec is None:
-            return f"{name} is not installed; with nvcc: pip install --no-build-isolation {name}"
+            return (
+                f"{name} is not installed; with a GPU and nvcc: "
+                f"pip install --no-build-isolation {name}"
+            )
         return (
             f"{name} is half-installed: {_place(spec)} is there but no version is registered; "
             f"remove it, or pip install --no-build-isolation {name}"

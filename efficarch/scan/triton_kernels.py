@@ -1,156 +1,152 @@
 """The Triton kernels of the selective scan; importing this module needs Triton.
 
 A program takes one block of channels of one sequence through one chunk of its length. Its state is
-[N, BLOCK] in registers with the channels last: a lane then holds all states of its channels, their
-sum needs no exchange between lanes, and a step's loads and stores are contiguous in memory. N is
-padded to a power of two with zeros, which stay zero.
-"""
+[N, BLOCK] in registers with the channels last, as everything is in memory: a lane then holds all
+states of its channel, their sum needs no exchange between lanes, and what a step loads and stores
+adjoins. N is padded to a power of two with zeros, which stay zero. A comes multiplied by log2(e),
+since a GPU's own exponential is that of base two.
 
-from typing import Any
+Triton compiles annotations too and refuses names that it does not know, so parameters have none but
+for those that are fixed at compilation.
+"""
 
 import triton
 import triton.language as tl
 
-# B batch, D channels, N state size, L length, G groups of channels that share B and C,
-# P channels of one group, K chunks
+# B batch, D channels, N state size padded to STATES, L length, G groups of channels that share B
+# and C, P (width) channels of one group, K chunks
 #
-# memory: u, delta, z, out [B, L, D]; B, C [B, G, L, N]; A [D, N]; skip, bias [D]; last [B, N, D];
-# ends [B, K, N, D]; elapsed [B, K, D]
-# registers: x[n] is [N, 1] or [N], x[d] is [1, BLOCK] or [BLOCK], x[n, d] is [N, BLOCK]
+# in memory: u, delta, z, out [B, L, D]; B, C [B, G, L, N]; A [N, D]; skip, bias [D];
+# ends, starts [B, K, N, D]; elapsed [B, K, D]; last [B, N, D]
 
 
 @triton.jit
 def ends_kernel(
-    u: Any,
-    delta: Any,
-    A: Any,
-    B: Any,
-    bias: Any,
-    ends: Any,
-    elapsed: Any,
-    length: Any,
-    chunk: Any,
-    chunks: Any,
-    groups: Any,
-    width: Any,
-    state: Any,
+    u,
+    delta,
+    A,
+    B,
+    bias,
+    ends,
+    elapsed,
+    length,
+    chunk,
+    chunks,
+    groups,
+    width,
     SOFTPLUS: tl.constexpr,
     BLOCK: tl.constexpr,
     STATES: tl.constexpr,
-) -> None:
+):
     """Scan each chunk but the last from a zero state: its end, and its steps summed."""
     row, channel, here = _place(groups, width, BLOCK)
     n = tl.arange(0, STATES)
-    each = (n[:, None] < state) & here[None, :]
-    a = tl.load(A + channel[None, :] * state + n[:, None], mask=each, other=0.0)
+    states = n[:, None] * (groups * width) + channel[None, :]
+    a = tl.load(A + states, mask=here[None, :], other=0.0)
     shift = _parameter(bias, channel, here)
     first = tl.program_id(1).to(tl.int64) * chunk
     at = (row // groups * length + first) * (groups * width)
-    at_n = (row * length + first) * state
+    at_n = (row * length + first) * STATES
     h = tl.zeros([STATES, BLOCK], tl.float32)
     total = tl.zeros([BLOCK], tl.float32)
     for _ in range(chunk):
         step = _step_size(delta, at + channel, here, shift, SOFTPLUS)
         x = tl.load(u + at + channel, mask=here, other=0.0).to(tl.float32)
-        b = tl.load(B + at_n + n, mask=n < state, other=0.0)
-        h = tl.exp(step[None, :] * a) * h + b[:, None] * (step * x)[None, :]
+        b = tl.load(B + at_n + n)
+        h = tl.exp2(step[None, :] * a) * h + b[:, None] * (step * x)[None, :]
         total += step
         at += groups * width
-        at_n += state
+        at_n += STATES
     slot = row // groups * chunks + tl.program_id(1)
     tl.store(elapsed + slot * (groups * width) + channel, total, mask=here)
-    slots = (slot * state + n[:, None]) * (groups * width) + channel[None, :]
-    tl.store(ends + slots, h, mask=each)
+    tl.store(ends + slot * (STATES * groups * width) + states, h, mask=here[None, :])
 
 
 @triton.jit
 def carry_kernel(
-    A: Any,
-    ends: Any,
-    elapsed: Any,
-    chunks: Any,
-    groups: Any,
-    width: Any,
-    state: Any,
+    A,
+    ends,
+    elapsed,
+    chunks,
+    groups,
+    width,
     BLOCK: tl.constexpr,
     STATES: tl.constexpr,
-) -> None:
+):
     """Replace the end of each chunk scanned from zero by the state that the chunk starts with."""
     row, channel, here = _place(groups, width, BLOCK)
     n = tl.arange(0, STATES)
-    each = (n[:, None] < state) & here[None, :]
-    a = tl.load(A + channel[None, :] * state + n[:, None], mask=each, other=0.0)
+    states = n[:, None] * (groups * width) + channel[None, :]
+    a = tl.load(A + states, mask=here[None, :], other=0.0)
     slot = row // groups * chunks
     h = tl.zeros([STATES, BLOCK], tl.float32)
     for _ in range(chunks - 1):
-        slots = (slot * state + n[:, None]) * (groups * width) + channel[None, :]
-        end = tl.load(ends + slots, mask=each, other=0.0)
+        at = slot * (STATES * groups * width)
+        end = tl.load(ends + at + states, mask=here[None, :], other=0.0)
         total = tl.load(elapsed + slot * (groups * width) + channel, mask=here, other=0.0)
-        tl.store(ends + slots, h, mask=each)
-        h = tl.exp(total[None, :] * a) * h + end
+        tl.store(ends + at + states, h, mask=here[None, :])
+        h = tl.exp2(total[None, :] * a) * h + end
         slot += 1
-    slots = (slot * state + n[:, None]) * (groups * width) + channel[None, :]
-    tl.store(ends + slots, h, mask=each)
+    tl.store(ends + slot * (STATES * groups * width) + states, h, mask=here[None, :])
 
 
 @triton.jit
 def scan_kernel(
-    u: Any,
-    delta: Any,
-    A: Any,
-    B: Any,
-    C: Any,
-    skip: Any,
-    z: Any,
-    bias: Any,
-    starts: Any,
-    out: Any,
-    last: Any,
-    length: Any,
-    chunk: Any,
-    chunks: Any,
-    groups: Any,
-    width: Any,
-    state: Any,
+    u,
+    delta,
+    A,
+    B,
+    bias,
+    C,
+    skip,
+    z,
+    starts,
+    out,
+    last,
+    length,
+    chunk,
+    chunks,
+    groups,
+    width,
     SOFTPLUS: tl.constexpr,
     BLOCK: tl.constexpr,
     STATES: tl.constexpr,
-) -> None:
+):
     """Scan each chunk from the state it starts with: the outputs, and the state after the last."""
     row, channel, here = _place(groups, width, BLOCK)
     n = tl.arange(0, STATES)
-    each = (n[:, None] < state) & here[None, :]
-    a = tl.load(A + channel[None, :] * state + n[:, None], mask=each, other=0.0)
+    states = n[:, None] * (groups * width) + channel[None, :]
+    a = tl.load(A + states, mask=here[None, :], other=0.0)
     shift, through = _parameter(bias, channel, here), _parameter(skip, channel, here)
     first = tl.program_id(1).to(tl.int64) * chunk
     at = (row // groups * length + first) * (groups * width)
-    at_n = (row * length + first) * state
+    at_n = (row * length + first) * STATES
     if starts is None:
         h = tl.zeros([STATES, BLOCK], tl.float32)
     else:
         slot = row // groups * chunks + tl.program_id(1)
-        slots = (slot * state + n[:, None]) * (groups * width) + channel[None, :]
-        h = tl.load(starts + slots, mask=each, other=0.0)
+        at_start = slot * (STATES * groups * width)
+        h = tl.load(starts + at_start + states, mask=here[None, :], other=0.0)
     for _ in range(tl.minimum(chunk, length - first)):
         step = _step_size(delta, at + channel, here, shift, SOFTPLUS)
         x = tl.load(u + at + channel, mask=here, other=0.0).to(tl.float32)
-        b = tl.load(B + at_n + n, mask=n < state, other=0.0)
-        c = tl.load(C + at_n + n, mask=n < state, other=0.0)
-        h = tl.exp(step[None, :] * a) * h + b[:, None] * (step * x)[None, :]
+        b = tl.load(B + at_n + n)
+        c = tl.load(C + at_n + n)
+        h = tl.exp2(step[None, :] * a) * h + b[:, None] * (step * x)[None, :]
         y = tl.sum(c[:, None] * h, axis=0) + through * x
         if z is not None:
             gate = tl.load(z + at + channel, mask=here, other=0.0).to(tl.float32)
-            y *= gate * tl.sigmoid(gate)
+            y *= gate / (1.0 + tl.exp(-gate))
         tl.store(out + at + channel, y.to(out.dtype.element_ty), mask=here)
         at += groups * width
-        at_n += state
+        at_n += STATES
     if tl.program_id(1) == chunks - 1:
-        slots = (row // groups * state + n[:, None]) * (groups * width) + channel[None, :]
-        tl.store(last + slots, h, mask=each)
+        at_last = row // groups * (STATES * groups * width)
+        tl.store(last + at_last + states, h, mask=here[None, :])
 
 
 @triton.jit
-def _place(groups: Any, width: Any, BLOCK: tl.constexpr) -> Any:
+def _place(groups, width, BLOCK: tl.constexpr):
     """Return which of the B * G sequences is this program's, its channels and which are there."""
     blocks = tl.cdiv(width, BLOCK)
     row = tl.program_id(0) // blocks
@@ -159,16 +155,14 @@ def _place(groups: Any, width: Any, BLOCK: tl.constexpr) -> Any:
 
 
 @triton.jit
-def _parameter(values: Any, channel: Any, here: Any) -> Any:
+def _parameter(values, channel, here):
     """Return a layer's parameter per channel, zero where the layer has none."""
-    if values is None:
-        return tl.zeros_like(channel).to(tl.float32)
-    else:  # noqa: RET505 - Triton compiles both branches but the one that cannot be taken
-        return tl.load(values + channel, mask=here, other=0.0)
+    none = tl.zeros_like(channel).to(tl.float32)
+    return none if values is None else tl.load(values + channel, mask=here, other=0.0)
 
 
 @triton.jit
-def _step_size(delta: Any, at: Any, here: Any, shift: Any, SOFTPLUS: tl.constexpr) -> Any:
+def _step_size(delta, at, here, shift, SOFTPLUS: tl.constexpr):
     """Return delta after its bias and softplus, [BLOCK]."""
     step = tl.load(delta + at, mask=here, other=0.0).to(tl.float32) + shift
     if SOFTPLUS:

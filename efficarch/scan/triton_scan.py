@@ -10,16 +10,23 @@ compile for a GPU is tested too; the constants below come from counting register
 from timing.
 """
 
+import os
 from importlib.util import find_spec
+from math import e, log2
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from efficarch.scan.base import ScanInputs, ScanOutput
 from efficarch.scan.kernel_packages import no_cuda
 
 # B batch, D channels, N state size, L length, G groups of channels that share B and C,
 # P channels of one group, K chunks
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+"""Whether Triton runs kernels in Python, for which a CPU will do; Triton's own switch."""
 
 BLOCK = 32
 """Channels of one program: one a lane of a warp, which makes Triton's layouts of a step's vectors
@@ -38,11 +45,12 @@ SHORTEST_CHUNK = 256
 
 def missing() -> str | None:
     """Say in one sentence why the kernels cannot run here and what to do, or nothing."""
+    reason = None if INTERPRETED else no_cuda()
+    if reason is not None:
+        return f"{reason}; TRITON_INTERPRET=1 runs it without, slowly, for tests"
     if find_spec("triton") is None:
-        return "triton is not installed; on Linux: pip install triton"
-    from triton import knobs
-
-    return None if knobs.runtime.interpret else no_cuda()
+        return "triton is not installed; on Linux: pip install 'efficarch[triton]'"
+    return None
 
 
 def scan(
@@ -52,7 +60,7 @@ def scan(
 
     Computes in float32. Returns [B, D, L] in the dtype of ``u``, its channels adjoining in memory,
     and, if asked, the last state [B, D, N] in float32. Sequences that are not [B, L, D] in memory
-    are copied into that order first, B and C always; the states of all chunks take B K D N floats.
+    are copied into that order first, B and C always; the states of K chunks take B K D N floats.
 
     ``chunk`` is the number of steps in a chunk, by default as many as leave ``PROGRAMS`` programs.
 
@@ -61,61 +69,116 @@ def scan(
     """
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk is {chunk}, expected at least 1 step")
-    # a program's launch goes to the current device, which need not be that of the inputs
+    batch, channels, length = inputs.u.shape
+    rows = batch * inputs.groups * -(-(channels // inputs.groups) // BLOCK)
+    chunk = min(chunk or _chunk(rows, length), length)
+    chunks = -(-length // chunk)
+    # kernels are launched on the current device, which need not be that of the inputs
     with torch.cuda.device_of(inputs.u):
-        out, last = _launch(inputs, chunk)
+        memory, settings = _laid_out(inputs), _settings(inputs, chunk)
+        starts = None if chunks == 1 else _starts(memory, (rows, chunks), settings)
+        out, last = _outputs(inputs, memory, starts, (rows, chunks), settings)
     return (out, last) if return_last_state else out
 
 
-def _launch(inputs: ScanInputs, chunk: int | None) -> tuple[Tensor, Tensor]:
-    from efficarch.scan.triton_kernels import carry_kernel, ends_kernel, scan_kernel
+class _Memory(NamedTuple):
+    """What every scan of a chunk reads, as the kernels want it."""
 
-    batch, length, state = inputs.u.shape[0], inputs.length, inputs.state
-    width = inputs.channels // inputs.groups
-    rows = batch * inputs.groups * -(-width // BLOCK)
-    chunk = min(chunk or _chunk(rows, length), length)
-    chunks = -(-length // chunk)
+    u: Tensor  # [B, L, D]
+    delta: Tensor  # [B, L, D]
+    A: Tensor  # [N, D], times log2(e)
+    B: Tensor  # [B, G, L, N]
+    bias: Tensor | None  # [D]
 
-    u, delta = _steps_outside(inputs.u), _steps_outside(inputs.delta)  # [B, L, D]
-    A = _parameter(inputs.A)  # [D, N]
-    B, C = _steps_outside(inputs.grouped_B), _steps_outside(inputs.grouped_C)  # [B, G, L, N]
-    bias = _parameter(inputs.delta_bias)  # [D]
-    shape = {"groups": inputs.groups, "width": width, "state": state}
-    states = 1 << (state - 1).bit_length()
-    block = {"BLOCK": BLOCK, "STATES": states, "num_warps": max(1, states // STATES_PER_WARP)}
 
-    starts = None
-    if chunks > 1:
-        starts = A.new_empty(batch, chunks, state, inputs.channels)
-        elapsed = A.new_empty(batch, chunks, inputs.channels)
-        ends_kernel[rows, chunks - 1](
-            *(u, delta, A, B, bias, starts, elapsed, length, chunk, chunks),
-            **shape,
-            SOFTPLUS=inputs.delta_softplus,
-            **block,
-        )
-        carry_kernel[rows,](A, starts, elapsed, chunks, **shape, **block)
-    out = torch.empty_like(u)
-    last = A.new_empty(batch, state, inputs.channels)
-    skip, z = _parameter(inputs.D), None if inputs.z is None else _steps_outside(inputs.z)
-    scan_kernel[rows, chunks](
-        *(u, delta, A, B, C, skip, z, bias, starts, out, last, length, chunk, chunks),
-        **shape,
-        SOFTPLUS=inputs.delta_softplus,
-        **block,
+def _laid_out(inputs: ScanInputs) -> _Memory:
+    A = F.pad(_wide(inputs.A) * log2(e), (0, _padding(inputs)))  # [D, N]
+    return _Memory(
+        u=_channels_inside(inputs.u),
+        delta=_channels_inside(inputs.delta),
+        A=A.t().contiguous(),
+        B=_padded(inputs, inputs.grouped_B),
+        bias=None if inputs.delta_bias is None else _wide(inputs.delta_bias),
     )
-    return out.transpose(1, 2), last.transpose(1, 2)
+
+
+def _settings(inputs: ScanInputs, chunk: int) -> dict[str, Any]:
+    """Return the sizes and the compiler's options that the scans of chunks share."""
+    states = inputs.state + _padding(inputs)
+    return {
+        "length": inputs.length,
+        "chunk": chunk,
+        "chunks": -(-inputs.length // chunk),
+        "groups": inputs.groups,
+        "width": inputs.channels // inputs.groups,
+        "SOFTPLUS": inputs.delta_softplus,
+        "BLOCK": BLOCK,
+        "STATES": states,
+        "num_warps": max(1, states // STATES_PER_WARP),
+        # as in torch's own kernels; Triton is about to change its default
+        "enable_fp_fusion": True,
+    }
+
+
+def _starts(memory: _Memory, grid: tuple[int, int], settings: dict[str, Any]) -> Tensor:
+    """Return the states that the chunks start with, [B, K, N, D]."""
+    from efficarch.scan.triton_kernels import carry_kernel, ends_kernel
+
+    rows, chunks = grid
+    batch, _, channels = memory.u.shape
+    ends = memory.A.new_empty(batch, chunks, *memory.A.shape)  # [B, K, N, D]
+    elapsed = memory.A.new_empty(batch, chunks, channels)  # [B, K, D]
+    ends_kernel[rows, chunks - 1](*memory, ends, elapsed, **settings)
+    alone = {name: settings[name] for name in settings if name not in _ONLY_SCANS}
+    carry_kernel[rows, 1](memory.A, ends, elapsed, **alone)
+    return ends
+
+
+_ONLY_SCANS = ("length", "chunk", "SOFTPLUS")
+
+
+def _outputs(
+    inputs: ScanInputs,
+    memory: _Memory,
+    starts: Tensor | None,
+    grid: tuple[int, int],
+    settings: dict[str, Any],
+) -> tuple[Tensor, Tensor]:
+    """Return the output [B, D, L] and the last state [B, D, N]."""
+    from efficarch.scan.triton_kernels import scan_kernel
+
+    out = torch.empty_like(memory.u)  # [B, L, D]
+    last = memory.A.new_empty(out.shape[0], *memory.A.shape)  # [B, N, D]
+    scan_kernel[grid](
+        *memory,
+        _padded(inputs, inputs.grouped_C),
+        None if inputs.D is None else _wide(inputs.D),
+        None if inputs.z is None else _channels_inside(inputs.z),
+        starts,
+        out,
+        last,
+        **settings,
+    )
+    return out.transpose(1, 2), last[:, : inputs.state].transpose(1, 2)
 
 
 def _chunk(rows: int, length: int) -> int:
-    """Return how many steps a program should take."""
-    chunks = max(1, PROGRAMS // rows)
-    return max(SHORTEST_CHUNK, -(-length // chunks))
+    """Return how many steps a program should take where ``rows`` are needed at each."""
+    return max(SHORTEST_CHUNK, -(-length // max(1, PROGRAMS // rows)))
 
 
-def _steps_outside(x: Tensor) -> Tensor:  # [..., X, L] -> [..., L, X]
-    return x.detach().transpose(-1, -2).contiguous()
+def _padding(inputs: ScanInputs) -> int:
+    """Return how many states are missing to a power of two."""
+    return (1 << (inputs.state - 1).bit_length()) - inputs.state
 
 
-def _parameter(x: Tensor | None) -> Tensor | None:
-    return None if x is None else x.detach().to(torch.float32).contiguous()
+def _channels_inside(x: Tensor) -> Tensor:  # [B, D, L] -> [B, L, D]
+    return x.detach().transpose(1, 2).contiguous()
+
+
+def _padded(inputs: ScanInputs, x: Tensor) -> Tensor:  # [B, G, N, L] -> [B, G, L, N]
+    return F.pad(x.detach().transpose(2, 3), (0, _padding(inputs))).contiguous()
+
+
+def _wide(parameter: Tensor) -> Tensor:  # [D] or [D, N]
+    return parameter.detach().to(torch.float32).contiguous()
