@@ -1,7 +1,7 @@
 """What every SSD backend takes, and the arithmetic before and after the recurrence.
 
-Mamba-2, arXiv 2405.21060, section 2.2 (equation 2 with the scalar decay of SSD) and section 7. As
-in the reference code, and as for Mamba, the input term is Euler's, ``dt * B * x``.
+Mamba-2, arXiv 2405.21060, section 2.2: a selective scan with one decay per head. As in the
+reference code, and as for Mamba, the input term is Euler's, ``dt * B * x``.
 """
 
 from dataclasses import dataclass, replace

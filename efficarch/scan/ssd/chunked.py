@@ -1,10 +1,10 @@
 """SSD in pure PyTorch: matrix products within a chunk, a state from one chunk to the next.
 
 Mamba-2, arXiv 2405.21060, section 6: within a chunk the scan is masked attention,
-``y = (C B^T * decays) (dt x)``, and what came before it enters through one state. Every decay is the
-exponential of a sum of ``dt * A`` over the steps it spans, each summed on its own (the stable
-segment sum of section 6): no quotient of cumulative decays, which overflows, and no difference of
-cumulative sums, which cancels next to a step that forgets everything.
+``y = (C B^T * decays) (dt x)``, and what came before enters through one state. Every decay is the
+exponential of a sum of ``dt * A`` over the steps it spans, each summed on its own: no quotient of
+cumulative decays, which overflows, and no difference of cumulative sums, which cancels next to a
+step that forgets everything.
 """
 
 import torch

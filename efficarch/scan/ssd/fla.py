@@ -1,9 +1,9 @@
 """SSD on fla-core's gated linear attention with one decay per head, in Triton.
 
-With q = C, k = B, v = dt x and the logarithm of the gate dt A, its recurrence
-``S = exp(g) S + k v^T``, ``o = q S`` is that of SSD (arXiv 2405.21060, section 7.2 names the family;
-``fla.ops.simple_gla``). The package is imported when the scan first runs or when it is asked whether
-it can. No GPU has run this backend yet.
+With q = C, k = B, v = dt x and the logarithm of the gate g = dt A, the recurrence of its
+``simple_gla``, ``S = exp(g) S + k v^T`` and ``o = q S``, is that of Mamba-2 (arXiv 2405.21060,
+section 2.2). The package is imported when the scan first runs or when it is asked whether it can.
+No GPU has run this backend yet; Triton's interpreter has run the forward kernels of 0.6.0.
 """
 
 from importlib import import_module

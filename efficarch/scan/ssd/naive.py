@@ -1,7 +1,7 @@
 """SSD one step at a time: the oracle that every other SSD backend is compared with.
 
-Mamba-2, arXiv 2405.21060, equation 2 with a scalar decay per head (section 2.2); the input term is
-Euler's, ``dt * B * x``, as in the reference code. Written to be obviously right, not fast.
+Mamba-2, arXiv 2405.21060, section 2.2, one decay per head; the input term is Euler's,
+``dt * B * x``, as in the reference code. Written to be obviously right, not fast.
 """
 
 import torch
