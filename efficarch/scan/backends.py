@@ -95,7 +95,7 @@ _ROWS = (
     Backend(
         name="chunked",
         run=chunked.scan,
-        summary="pure PyTorch, all chunks step at once, then join",
+        summary="pure PyTorch, blocks of chunks that step at once",
         source="arXiv 2312.00752, section 3.2; chunking our own",
     ),
     Backend(
