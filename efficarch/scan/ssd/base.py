@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from efficarch.scan.base import (
     MAX_STATE,
     ScanInputs,
+    ScanOutput,
     check_dtypes_and_devices,
     expect_shape,
     refuse_negative_steps,
@@ -168,6 +169,16 @@ def per_channel(inputs: SsdInputs) -> ScanInputs:
         D=None if inputs.D is None else inputs.D.to(dtype).repeat_interleave(width),
         z=None if inputs.z is None else inputs.z.flatten(2).transpose(1, 2).to(dtype),
     )
+
+
+def per_head(output: ScanOutput, inputs: SsdInputs) -> ScanOutput:
+    """Return what the selective scan of ``per_channel(inputs)`` returned in the layout of SSD.
+
+    [B, H P, L] -> [B, L, H, P] in the dtype of ``x``, and the state [B, H P, N] -> [B, H, P, N].
+    """
+    y, state = (output, None) if isinstance(output, Tensor) else output
+    out = y.transpose(1, 2).reshape(inputs.x.shape).to(inputs.x.dtype)
+    return out if state is None else (out, state.unflatten(1, inputs.x.shape[2:]))
 
 
 def synthetic_inputs(

@@ -35,7 +35,7 @@ def scan(inputs: SsdInputs, *, return_last_state: bool = False) -> ScanOutput:
     dtype, groups = steps.dtype, inputs.groups
     logs = _grouped(steps * inputs.A.to(dtype), groups)  # [B, G, R, L], logarithms of decays
     added = steps[..., None] * inputs.x.to(dtype)  # [B, L, H, P]
-    added = added.unflatten(2, (groups, -1)).permute(0, 2, 3, 1, 4)  # [B, G, R, L, P]
+    added = torch.unflatten(added, 2, (groups, -1)).permute(0, 2, 3, 1, 4)  # [B, G, R, L, P]
     B, C = (each.to(dtype).transpose(1, 2) for each in (inputs.B, inputs.C))  # [B, G, L, N]
     width = added.shape[2] * inputs.head_dim
     state = added.new_zeros(*B.shape[:2], inputs.state, width)  # [B, G, N, R P]
@@ -53,8 +53,8 @@ def scan(inputs: SsdInputs, *, return_last_state: bool = False) -> ScanOutput:
     return out, state.transpose(-1, -2).reshape(*out.shape[:1], *out.shape[2:], inputs.state)
 
 
-def _grouped(per_head: Tensor, groups: int) -> Tensor:
-    return per_head.unflatten(2, (groups, -1)).permute(0, 2, 3, 1)  # [B, L, H] -> [B, G, R, L]
+def _grouped(per_head: Tensor, groups: int) -> Tensor:  # [B, L, H] -> [B, G, R, L]
+    return torch.unflatten(per_head, 2, (groups, -1)).permute(0, 2, 3, 1)
 
 
 def _chunk(

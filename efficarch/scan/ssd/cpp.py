@@ -1,24 +1,17 @@
 """SSD on the C++ kernel of the selective scan, which sees a head as channels that are alike."""
 
-from torch import Tensor
-
 from efficarch.scan.base import ScanOutput
-from efficarch.scan.ssd.base import SsdInputs, per_channel
+from efficarch.scan.ssd.base import SsdInputs, per_channel, per_head
 
-# B batch, L length, H heads, P channels of a head, N state size
+# H heads, P channels of a head
 
 
 def scan(inputs: SsdInputs, *, return_last_state: bool = False) -> ScanOutput:
-    """Run the scan of ``inputs`` as a selective scan of H * P channels; see ``scan.cpp.scan``."""
+    """Run the scan of ``inputs`` as a selective scan of H * P channels; see ``scan.cpp.scan``.
+
+    The kernel makes a head's one decay anew for each channel and state.
+    """
     from efficarch.scan import cpp  # knows the multi-resolution scan, which knows the table
 
     output = cpp.scan(per_channel(inputs), return_last_state=return_last_state)
-    if isinstance(output, Tensor):
-        return per_head(output, inputs)
-    y, state = output  # [B, H P, L], [B, H P, N]
-    return per_head(y, inputs), state.unflatten(1, inputs.x.shape[2:])
-
-
-def per_head(y: Tensor, inputs: SsdInputs) -> Tensor:
-    """Return the output of a selective scan in the layout of SSD, [B, H P, L] -> [B, L, H, P]."""
-    return y.transpose(1, 2).reshape(inputs.x.shape).to(inputs.x.dtype)
+    return per_head(output, inputs)

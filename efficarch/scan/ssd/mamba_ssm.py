@@ -33,7 +33,7 @@ def scan(inputs: SsdInputs, *, return_last_state: bool = False) -> ScanOutput:
     the dtype of ``x`` and, if asked, the last state [B, H, P, N] in float32.
     """
     kernels: Any = import_module(ENTRY)
-    output = kernels.mamba_chunk_scan_combined(
+    output: ScanOutput = kernels.mamba_chunk_scan_combined(
         inputs.x,
         inputs.dt,
         inputs.A.float(),
@@ -46,15 +46,11 @@ def scan(inputs: SsdInputs, *, return_last_state: bool = False) -> ScanOutput:
         dt_softplus=inputs.dt_softplus,
         return_final_states=return_last_state,
     )
-    if not return_last_state:
-        return _one(output)
-    y, state = output
-    return _one(y), _one(state).float()
+    if isinstance(output, Tensor):
+        return output
+    out, state = output
+    return out, state.float()
 
 
 def _parameter(vector: Tensor | None) -> Tensor | None:  # [H] -> [H]
     return None if vector is None else vector.float()
-
-
-def _one(tensor: Tensor) -> Tensor:
-    return tensor
