@@ -109,8 +109,8 @@ def _block(delta: Tensor, added: Tensor, B: Tensor, C: Tensor, *, chunks: int) -
 
 def _in_chunks(x: Tensor, chunks: int) -> Tensor:
     """Bring the step within its chunk to the front, [B, G, X, S] -> [T, B, G, K, X]."""
-    # a step of size zero is the identity, so zeros at the end change no state; where none are needed
-    # this is a copy, for steps of many channels are slow to gather from the whole length
+    # a step of size zero is the identity, so zeros at the end change no state; where none are added
+    # this is a mere copy, since gathering one step of many channels from the whole length is slow
     x = F.pad(x, (0, -x.shape[-1] % chunks))
     return torch.unflatten(x, -1, (chunks, -1)).permute(4, 0, 1, 3, 2).contiguous()
 
