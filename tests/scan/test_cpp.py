@@ -122,8 +122,12 @@ def test_threads_change_nothing(channels: int) -> None:
 
 
 def test_long_sequences() -> None:
-    """Errors do not pile up over 20,000 steps."""
-    assert difference(CPP, Case(20_000, batch=1).inputs()) is None
+    """Errors do not pile up over 20,000 steps: at most 100 roundings of the largest output."""
+    inputs = Case(20_000, batch=1).inputs()
+
+    expected = naive.scan(inputs.double())
+
+    assert largest_error(cpp.scan(inputs), expected) <= 100 * 2**-24 * expected.abs().max()
 
 
 def test_a_split_scan_is_the_whole_scan() -> None:
@@ -197,11 +201,11 @@ def test_what_is_not_finite_stays_where_it_belongs(name: str, value: float) -> N
 
 
 def test_the_exponential_of_the_recurrence() -> None:
-    """2^x is within 2.1 ulp wherever it is a normal number, and exact at whole x."""
+    """2^x is within 2.5 ulp wherever it is a normal number, and exact at whole x."""
     x = torch.cat([torch.linspace(-126, 127.49, 1_000_003), -torch.logspace(-30, 0, 10_000)])
     whole = torch.arange(-126.0, 128.0)
 
-    assert largest_ulps(cpp.exp2(x), torch.exp2(x.double())) <= 2.1
+    assert largest_ulps(cpp.exp2(x), torch.exp2(x.double())) <= 2.5
     assert torch.equal(cpp.exp2(whole), torch.exp2(whole.double()).float())
 
 
@@ -222,7 +226,7 @@ def test_the_exponential_of_softplus_and_gate() -> None:
 
     ulps = (cpp.exp(x) - torch.exp(x.double())).abs() / ulp(torch.exp(x.double()))
 
-    assert (ulps <= 2.1 + 1.25 * x.abs()).all()
+    assert (ulps <= 2.5 + 1.25 * x.abs()).all()
 
 
 def test_the_ends_of_the_exponential_of_softplus_and_gate() -> None:

@@ -86,7 +86,7 @@ inline Vector<float> exp2_fraction(Vector<float> f) {
   return p * f + 1.0f;
 }
 
-// 2^x within 2.1 ulp; 0 where the result is below the normal numbers (with AVX-512 below the
+// 2^x within 2.5 ulp; 0 where the result is below the normal numbers (with AVX-512 below the
 // subnormal ones), infinity where it is above all (without AVX-512 from x = 127.5 on), NaN for NaN
 // alone. x must not be infinite.
 inline Vector<float> exp2(Vector<float> x) {
