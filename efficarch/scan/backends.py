@@ -1,26 +1,29 @@
 """The table of selective-scan backends; a new one is one module and one row here.
 
-Modules that need a compiler, a GPU or a package of their own are imported when they first run:
-importing this one loads neither and builds nothing.
+Importing this module builds nothing and loads no package that a backend needs: those are imported
+when it first runs or is asked whether it can.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
+from functools import cache
 
 import torch
-from torch import Tensor
 
 from efficarch.errors import EfficarchError, UnknownNameError
-from efficarch.scan import chunked, naive
-from efficarch.scan.base import ScanFunction, ScanInputs, ScanOutput
+from efficarch.scan import chunked, external_mamba_ssm, naive, native_library, triton_scan
+from efficarch.scan.base import (
+    FLOATS,
+    HALF,
+    ScanFunction,
+    ScanInputs,
+    ScanOutput,
+    needs_gradients,
+)
 
-HALF = (torch.bfloat16, torch.float16)
-FLOATS = (torch.float64, torch.float32, *HALF)
-
-AUTO = {"cuda": ("mamba_ssm", "triton", "chunked"), "cpu": ("cpp", "chunked")}
-"""What ``auto`` tries, by type of device, the fastest first."""
+AUTO = {"cuda": ("mamba_ssm", "triton"), "cpu": ("cpp",)}
+"""What ``auto`` tries, by type of device and in this order, before it takes ``chunked``."""
 
 
 def _nothing_missing() -> None:
@@ -32,7 +35,8 @@ class Backend:
     """One implementation: how it is called, what it takes, what it is and where it comes from.
 
     The defaults are those of a backend in pure PyTorch. ``missing`` says in one sentence why the
-    backend cannot run on this machine and what to do, or nothing; it builds nothing.
+    backend cannot run on this machine and what to do, or nothing; it builds nothing. ``failure``
+    gets it ready to run, which may build it, and says in the same way what went wrong.
     """
 
     name: str
@@ -43,28 +47,21 @@ class Backend:
     dtypes: tuple[torch.dtype, ...] = FLOATS
     differentiable: bool = True
     missing: Callable[[], str | None] = _nothing_missing
+    failure: Callable[[], str | None] = _nothing_missing
 
 
-def _late(module: str) -> ScanFunction:
-    """Return the ``scan`` of a module that is imported when it first runs."""
+def _cpp(inputs: ScanInputs, *, return_last_state: bool = False) -> ScanOutput:
+    from efficarch.scan import cpp  # knows the multi-resolution scan, which knows this table
 
-    def run(inputs: ScanInputs, *, return_last_state: bool = False) -> ScanOutput:
-        scan: ScanFunction = import_module(module).scan
-        return scan(inputs, return_last_state=return_last_state)
-
-    return run
+    return cpp.scan(inputs, return_last_state=return_last_state)
 
 
-def _late_missing(module: str) -> Callable[[], str | None]:
-    """Return the ``missing`` of a module that is imported when it is first asked."""
-
-    def missing() -> str | None:
-        if find_spec(module) is None:
-            return f"{module} does not exist yet"
-        ask: Callable[[], str | None] = import_module(module).missing
-        return ask()
-
-    return missing
+def _cpp_failure() -> str | None:
+    try:
+        native_library.load()
+    except EfficarchError as error:
+        return str(error)
+    return None
 
 
 _ROWS = (
@@ -77,18 +74,38 @@ _ROWS = (
     Backend(
         name="chunked",
         run=chunked.scan,
-        summary="pure PyTorch, all chunks step at once, then join",
+        summary="pure PyTorch, blocks of chunks that step at once",
         source="arXiv 2312.00752, section 3.2; chunking our own",
     ),
     Backend(
         name="cpp",
-        run=_late("efficarch.scan.cpp"),
+        run=_cpp,
         summary="C++ kernel, vectorised and threaded, compiled on first use",
         source="arXiv 2312.00752, section 3.2; kernel our own",
         devices=("cpu",),
-        dtypes=(torch.float32,),
         differentiable=False,
-        missing=_late_missing("efficarch.scan.cpp"),
+        missing=native_library.missing,
+        failure=_cpp_failure,
+    ),
+    Backend(
+        name="triton",
+        run=triton_scan.scan,
+        summary="Triton kernels, chunks in parallel, then join; needs no compiler",
+        source="arXiv 2312.00752, section 3.2; kernels our own",
+        devices=("cpu", "cuda") if triton_scan.INTERPRETED else ("cuda",),
+        dtypes=(torch.float32, *HALF),
+        differentiable=False,
+        missing=triton_scan.missing,
+    ),
+    Backend(
+        name="mamba_ssm",
+        run=external_mamba_ssm.scan,
+        summary="the authors' CUDA kernel, from the package mamba-ssm",
+        source="arXiv 2312.00752, section 3.3; the package",
+        devices=("cuda",),
+        dtypes=(torch.float32, *HALF),
+        differentiable=False,
+        missing=external_mamba_ssm.missing,
     ),
 )
 
@@ -109,21 +126,42 @@ def backend(name: str) -> Backend:
 def choose(name: str, inputs: ScanInputs) -> Backend:
     """Return the backend that runs ``inputs``: the one named, or for ``auto`` the first that can.
 
-    A backend that is named is never replaced by another one.
+    A backend that is named is never replaced by another one. ``auto`` goes through ``AUTO`` and
+    then takes ``chunked``; what it tries is compiled here if need be. Where nothing but the machine
+    stands in the way of a faster one, it says so in a warning, once.
 
     Raises:
         UnknownNameError: no backend has this name.
         EfficarchError: the backend named cannot take these inputs or cannot run here.
     """
     if name == "auto":
-        rows = [BACKENDS[each] for each in AUTO.get(inputs.u.device.type, ()) if each in BACKENDS]
-        able = (row for row in rows if refusal(row, inputs) is None and row.missing() is None)
-        return next(able, BACKENDS["chunked"])
+        return _first_able(inputs)
     row = backend(name)
     reason = refusal(row, inputs) or row.missing()
     if reason is not None:
         raise EfficarchError(f"backend {name!r} cannot run: {reason}")
     return row
+
+
+def _first_able(inputs: ScanInputs) -> Backend:
+    """Return the first backend of ``AUTO`` that can run, else ``chunked``, which always can."""
+    rows = [BACKENDS[name] for name in AUTO.get(inputs.u.device.type, ())]
+    problems = []
+    for row in rows:
+        if refusal(row, inputs) is None:
+            problem = row.missing() or row.failure()
+            if problem is None:
+                return row
+            problems.append(problem)
+    # what the inputs rule out is no news: gradients, for instance, are for chunked to give
+    if problems and len(problems) == len(rows):
+        _say_once("; ".join(problems))
+    return BACKENDS["chunked"]
+
+
+@cache
+def _say_once(problems: str) -> None:
+    warnings.warn(f"the scan runs on chunked, the slower one: {problems}", stacklevel=5)
 
 
 def refusal(row: Backend, inputs: ScanInputs) -> str | None:
@@ -138,9 +176,3 @@ def refusal(row: Backend, inputs: ScanInputs) -> str | None:
     if not row.differentiable and needs_gradients(inputs):
         return f"{given} and gradients are asked for, it has none; use 'chunked' or torch.no_grad()"
     return None
-
-
-def needs_gradients(inputs: ScanInputs) -> bool:
-    """Whether autograd would record the scan of these inputs."""
-    tensors = (each for each in vars(inputs).values() if isinstance(each, Tensor))
-    return torch.is_grad_enabled() and any(each.requires_grad for each in tensors)

@@ -51,9 +51,16 @@ def mrss_scan(inputs: ScanInputs, plan: Plan, *, return_last_state: bool = False
 
 
 def exp(x: Tensor) -> Tensor:
-    """Return e^x of a float32 tensor as the kernels compute it; for testing them."""
+    """Return e^x of a float32 tensor as softplus and gate compute it; for testing them."""
     native_library.load()
-    result: Tensor = torch.ops.efficarch.exp(x.contiguous())
+    result: Tensor = torch.ops.efficarch.exponential(x.contiguous(), False)
+    return result
+
+
+def exp2(x: Tensor) -> Tensor:
+    """Return 2^x of a finite float32 tensor as the recurrence computes it; to test and time it."""
+    native_library.load()
+    result: Tensor = torch.ops.efficarch.exponential(x.contiguous(), True)
     return result
 
 

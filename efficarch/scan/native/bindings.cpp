@@ -131,9 +131,13 @@ std::tuple<Tensor, Tensor> scan(
   return {out, last};
 }
 
-Tensor exp(const Tensor& x) {
+Tensor exponential(const Tensor& x, bool binary) {
   Tensor out = at::empty_like(x);
-  exponentials(x.const_data_ptr<float>(), out.mutable_data_ptr<float>(), x.numel());
+  const float* from = x.const_data_ptr<float>();
+  float* to = out.mutable_data_ptr<float>();
+  at::parallel_for(0, x.numel(), 1 << 15, [&](int64_t begin, int64_t end) {
+    exponentials(from + begin, to + begin, end - begin, binary);
+  });
   return out;
 }
 
@@ -146,5 +150,5 @@ TORCH_LIBRARY(efficarch, library) {
       "Tensor? bias, bool softplus, Tensor? deferred, Tensor? base, Tensor? rung) -> "
       "(Tensor, Tensor)",
       &efficarch::scan);
-  library.def("exp(Tensor x) -> Tensor", &efficarch::exp);
+  library.def("exponential(Tensor x, bool binary) -> Tensor", &efficarch::exponential);
 }

@@ -384,11 +384,13 @@ template int64_t blocks(const Problem<double>&);
 template void scan_block(const Problem<float>&, int64_t);
 template void scan_block(const Problem<double>&, int64_t);
 
-void exponentials(const float* from, float* to, int64_t count) {
-  for (int64_t i = 0; i < count; i += kWidth<float>) {
-    const int some = static_cast<int>(count - i < kWidth<float> ? count - i : kWidth<float>);
-    store_some(to + i, exp<float>(load_some(from + i, some)), some);
-  }
+void exponentials(const float* from, float* to, int64_t count, bool binary) {
+  constexpr int width = kWidth<float>;
+  const auto of = [binary](Vector<float> x) { return binary ? exp2(x) : exp<float>(x); };
+  int64_t i = 0;
+  for (; i + width <= count; i += width) store(to + i, of(load(from + i)));
+  const int rest = static_cast<int>(count - i);
+  if (rest) store_some(to + i, of(load_some(from + i, rest)), rest);
 }
 
 }  // namespace efficarch

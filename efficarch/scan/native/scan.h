@@ -56,7 +56,8 @@ int64_t blocks(const Problem<T>& problem);
 template <class T>
 void scan_block(const Problem<T>& problem, int64_t block);
 
-// The exponential by itself, for its test: to[i] = e^from[i].
-void exponentials(const float* from, float* to, int64_t count);
+// The exponentials by themselves, to test and time them: to[i] = e^from[i], as in softplus and gate,
+// or, binary, 2^from[i], as in the recurrence.
+void exponentials(const float* from, float* to, int64_t count, bool binary);
 
 }  // namespace efficarch
