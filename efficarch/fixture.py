@@ -164,11 +164,13 @@ class Bench:
         inputs: Callable[[int], ScanInputs],
         lengths: tuple[int, ...],
         reference_lengths: tuple[int, ...],
+        fitted_from: tuple[int, int] = (1, 1),
     ) -> Result:
         """Measure how a backend and causal attention of the same width grow with length.
 
         ``inputs`` returns the scan's inputs of a length. Latency and ratio are those at the
-        longest length that is in both lists.
+        longest length that is in both lists. Slopes are fitted to lengths of ``fitted_from`` (the
+        scan's, attention's) and more.
         """
         parity.require(backend, self.device, self.dtype)
         with torch.inference_mode():
@@ -177,6 +179,7 @@ class Bench:
                     backend,
                     inputs,
                     lengths=(lengths, reference_lengths),
+                    fitted_from=fitted_from,
                     heads=_heads(inputs(1)),
                     seed=self._encoders.settings.seed,
                 )
