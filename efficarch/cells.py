@@ -6,7 +6,7 @@ from typing import Any
 from efficarch.errors import EfficarchError
 from efficarch.record import Cell
 
-METHOD_NAMES = ("reducer", "backend")
+METHOD_NAMES = ("reducer", "backend", "planner")
 
 
 def build_cell(suite: str, params: Mapping[str, Any], *, dtype: str, device: str) -> Cell:
@@ -18,16 +18,18 @@ def build_cell(suite: str, params: Mapping[str, Any], *, dtype: str, device: str
     Raises:
         EfficarchError: a keep ratio outside (0, 1], or a batch or length that is no whole number.
     """
-    known = ("model", *METHOD_NAMES, "keep", "length", "batch")
-    method = next((name_of(params[name]) for name in METHOD_NAMES if name in params), "none")
+    counts = ("keep", "length", "batch")
+    methods = [name for name in METHOD_NAMES if name in params]
+    method = name_of(params[methods[0]]) if methods else "none"
     model = name_of(params.get("model", suite))
     keep, length, batch = (params.get(name) for name in ("keep", "length", "batch"))
     _check(suite, keep=keep, length=length, batch=batch)
-    if all(name in params for name in METHOD_NAMES):
-        raise EfficarchError(f"{suite}: a test has either a reducer or a backend, not both")
+    if len(methods) > 1:
+        raise EfficarchError(f"{suite}: a test has one of {' and '.join(methods)}, not both")
     parts = [suite, model if "model" in params else "", method]
-    parts += [f"{name}={params[name]}" for name in known[3:] if params.get(name) is not None]
-    parts += [f"{name}={name_of(params[name])}" for name in sorted(set(params) - set(known))]
+    parts += [f"{name}={params[name]}" for name in counts if params.get(name) is not None]
+    others = sorted(set(params) - {"model", *METHOD_NAMES, *counts})
+    parts += [f"{name}={name_of(params[name])}" for name in others]
     return Cell(
         id="/".join(part for part in (*parts, dtype, device) if part),
         suite=suite,

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from efficarch.bench import Result, measure
 from efficarch.collection import Line
 from efficarch.contests.base import Contest, ScalingContest
 from efficarch.contests.encoders import Encoders
 from efficarch.contests.language import Languages, Stage
+from efficarch.contests.mrss import Deferral, model_saving_contest, scan_saving_contest
 from efficarch.contests.scans import scan_contest, scan_scaling_contest
 from efficarch.contests.sequences import Sequences
 from efficarch.errors import EfficarchError, MissingWeightsError
@@ -21,6 +23,7 @@ from efficarch.record import Measurement
 from efficarch.reducers.base import Reducer
 from efficarch.scan import ScanInputs, parity
 from efficarch.scan.backends import Backend
+from efficarch.scan.mrss import Planner, chosen_backend
 from efficarch.store import plain
 from efficarch.sweeping import measure_scaling
 from efficarch.timing import Clock
@@ -130,6 +133,33 @@ class Bench:
                     model=model, backend=backend, lengths=(lengths, reference_lengths)
                 )
             )
+
+    def mrss(
+        self, *, planner: Planner, inputs: ScanInputs, signal: str, emission: str = "readout"
+    ) -> Result:
+        """Measure a multi-resolution scan against the plain one on the same inputs and backend.
+
+        ``signal`` says in a word what the inputs are. Planning and emission are timed too; CosSim
+        is that of the SSM term, without skip term and gate.
+        """
+        deferral = Deferral(planner, "auto", emission)
+        row = chosen_backend(inputs, "auto", emission)
+        parity.require(row, inputs.u.device.type, inputs.u.dtype)
+        with torch.inference_mode():
+            return self._run(scan_saving_contest(deferral, inputs, signal=signal))
+
+    def mrss_model(
+        self, *, model: str, planner: Planner, segments: Tensor, emission: str = "readout"
+    ) -> Result:
+        """Measure a byte-level model that defers updates in every layer against itself.
+
+        ``segments`` [S, L] are held-out bytes. Latency is that of a prefill of the first; bits per
+        byte are of each, CosSim is that of the final hidden states, by position, over all.
+        """
+        self._load(model, self._sequences)
+        subject, deferral = self._sequences.subject(model), Deferral(planner, "auto", emission)
+        with torch.inference_mode():
+            return self._run(model_saving_contest(subject, deferral, segments.to(self.device)))
 
     def _load(self, model: str, models: Encoders | Languages | Sequences) -> None:
         """Load outside inference mode, where parameters can still change device and dtype."""

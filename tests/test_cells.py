@@ -144,12 +144,23 @@ def test_bad_count_is_refused(name: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("value", [Named("tome"), None], ids=["named", "none"])
-def test_reducer_beside_a_backend_is_refused(value: object) -> None:
+@pytest.mark.parametrize(("one", "other"), [("reducer", "backend"), ("backend", "planner")])
+def test_two_methods_are_refused(one: str, other: str, value: object) -> None:
     """A cell has one method, so a test that names two is refused and not called by the first."""
     with pytest.raises(EfficarchError) as caught:
-        build("s", {"reducer": value, "backend": Named("chunked")})
+        build("s", {one: value, other: Named("chunked")})
 
-    assert str(caught.value) == "s: a test has either a reducer or a backend, not both"
+    assert str(caught.value) == f"s: a test has one of {one} and {other}, not both"
+
+
+def test_cell_of_a_multi_resolution_scan() -> None:
+    """A planner is a method like any other; what it saves and on which signal follow."""
+    cell = build("mrss", {"planner": Named("stride"), "length": 64, "saving": 0.35, "signal": "x"})
+
+    assert (cell.method, cell.id) == (
+        "stride",
+        "mrss/stride/length=64/saving=0.35/signal=x/float32/cpu",
+    )
 
 
 # few values each, so that two drawn sets often differ in one parameter only

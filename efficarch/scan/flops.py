@@ -20,6 +20,15 @@ def scan_flops(*, batch: int, channels: int, state: int, length: int) -> int:
     return batch * channels * length * (7 * state + 3)
 
 
+def deferral_spares(state: int) -> int:
+    """Return the FLOP that deferring one update of one channel spares, as `scan_flops` counts.
+
+    Its decay alone: ``delta * A`` and ``exp``, 2 per state. Everything else is done, then or when
+    the run commits. Time spared is far more than this share: an exponential counts as 1 here.
+    """
+    return 2 * state
+
+
 def ssd_flops(*, batch: int, heads: int, head_dim: int, state: int, length: int) -> int:
     """Return the FLOP of one Mamba-2 scan with its skip term, as the recurrence, without softplus.
 

@@ -8,7 +8,6 @@ section 2.2) is a selective scan whose A has equal entries: any backend of ours 
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from efficarch.errors import EfficarchError
 from efficarch.scan import naive, parity
 from efficarch.scan.backends import Backend, choose
 from efficarch.scan.base import ScanInputs, ScanOutput
-from efficarch.scan.in_model import SCANS, mixers, replaced_scans
+from efficarch.scan.in_model import mixers, replaced_scans
 
 # B batch, L length, D channels, N state size, H heads, P channels of a head, G groups
 
@@ -57,12 +56,18 @@ class BackendRun:
 
 def oracle_scans(model: nn.Module) -> AbstractContextManager[None]:
     """Run the scans of a model one step at a time in float64, rounded to its dtype afterwards."""
-    return replaced_scans(model, _layers(model, _exact))
+    return scans_by_layer(model, lambda _: _exact)
 
 
 def backend_scans(model: nn.Module, run: Run | None) -> AbstractContextManager[None]:
     """Run the scans of a model on a backend; ``None`` leaves it as it is."""
-    return nullcontext() if run is None else replaced_scans(model, _layers(model, run))
+    return nullcontext() if run is None else scans_by_layer(model, lambda _: run)
+
+
+def scans_by_layer(model: nn.Module, run: Callable[[int], Run]) -> AbstractContextManager[None]:
+    """Run the scan of each layer on what ``run`` returns for its index."""
+    kinds = [type(mixer).__name__ for mixer in mixers(model)]
+    return replaced_scans(model, lambda layer: _STAND_INS[kinds[layer]](run(layer)))
 
 
 def foreign_kernels(model: nn.Module) -> dict[str, str]:
@@ -78,12 +83,6 @@ def foreign_kernels(model: nn.Module) -> dict[str, str]:
             if wrapped.get("is_new_implementation") is True:
                 found[name] = str(wrapped["implementation"].__module__).split(".")[0]
     return found
-
-
-def _layers(model: nn.Module, run: Run) -> Callable[[int], Callable[..., Any]]:
-    kinds = [type(mixer).__name__ for mixer in mixers(model)]
-    stand_ins = {kind: _STAND_INS[kind](run) for kind in SCANS}
-    return lambda layer: stand_ins[kinds[layer]]
 
 
 def _selective(run: Run) -> Callable[..., ScanOutput]:
