@@ -26,7 +26,7 @@ SUBJECT, REFERENCE = "subject", "reference"
 FLOOR_LENGTH = 1
 """Where a call computes next to nothing: its latency is the floor."""
 
-POINT_MS = 25.0
+POINT_MS = 20.0
 MOST_CALLS = 15
 """Quick calls are repeated until a length has had ``POINT_MS`` of a round."""
 

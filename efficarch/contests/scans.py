@@ -15,7 +15,7 @@ from efficarch.scan.backends import Backend
 from efficarch.scan.flops import attention_flops, scan_flops
 from efficarch.scan.naive import scan as oracle
 
-ORACLE_LENGTH = 4096
+ORACLE_LENGTH = 2048
 """Longest sequence of a scaling contest whose output is compared with the oracle's."""
 
 
