@@ -4,8 +4,8 @@ Slopes and the nested test are fitted only where compute dominates: at lengths w
 least ``DOMINATES`` times the latency at length 1, from the length on that the suite stated
 beforehand (``Sweep.fitted_from``). A fixed cost T0 in T = T0 + c N^p makes the local slope
 p (1 - T0 / T), so short lengths flatter both sides and are left out.
-A machine that changes its speed slows a whole round, all lengths of it alike, so what a round has in
-common is taken off before the median over the rounds (one step of median polish, Tukey,
+A machine that changes its speed slows a whole round, all lengths of it alike, so what a round has
+in common is taken off before the median over the rounds (one step of median polish, Tukey,
 Exploratory Data Analysis, chapter 11).
 What the data do not show is said in words (`Refusal`); nothing is extrapolated.
 """
@@ -278,7 +278,7 @@ def crossover(scaling: Scaling, seed: int = 0) -> Crossover | Refusal:
     )
     low, high = (0.0 if end == -inf else exp(end) if end < inf else inf for end in _tails(points))
     here = exp(point) if abs(point) < inf else None
-    return Crossover(here, low, high, shortest, longest, always=point == -inf)
+    return Crossover(here, low, high, shortest, longest, always=bool(point == -inf))
 
 
 def _log_latency(sweep: Sweep, x: Floats) -> Floats:  # [K] -> [K, R]
