@@ -29,6 +29,15 @@ def _inputs(bench: Bench, channels: int) -> Callable[[int], ScanInputs]:
     )
 
 
+def _skip_where_it_cannot_run(backend: Backend, device: str) -> None:
+    """Skip a backend of another device, and one of the GPU that is not installed there."""
+    if device not in backend.devices:
+        pytest.skip(f"{backend.name} runs on {' and '.join(backend.devices)} only")
+    reason = backend.missing()
+    if reason is not None and "cpu" not in backend.devices:
+        pytest.skip(reason)
+
+
 CASES = [
     pytest.param(backend, length, id=f"{backend.name}-L{length}")
     for backend in BACKENDS.values()
@@ -39,6 +48,7 @@ CASES = [
 @pytest.mark.parametrize(("backend", "length"), CASES)
 def test_selective_scan(bench: Bench, backend: Backend, length: int) -> None:
     """The scan gives the float64 oracle's output and keeps its place against attention."""
+    _skip_where_it_cannot_run(backend, bench.device)
     result = bench.scan(backend=backend, inputs=_inputs(bench, CHANNELS)(length))
 
     assert result.latency <= result.budget.latency
