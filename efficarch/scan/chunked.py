@@ -9,7 +9,6 @@ non-positive number. Nothing is divided by a cumulative decay: that quotient ove
 chunk forgets.
 """
 
-from dataclasses import replace
 from math import isqrt
 from typing import NamedTuple
 
@@ -65,10 +64,11 @@ def scan(inputs: ScanInputs, *, chunk: int = CHUNK, return_last_state: bool = Fa
     state = A.new_zeros(len(inputs.u), *A[:, 0].shape)  # [B, G, N, P]
     chunks = min(max(1, STATES // state.numel()), 1 + isqrt(inputs.length - 1))
     room = _room(inputs, (chunk, *state.shape[:2], chunks, *state.shape[2:]))
+    sequences = _sequences(inputs)
     outputs = []
     for start in range(0, inputs.length, chunks * chunk):
-        block = _block(inputs, start, start + chunks * chunk, chunks)
-        y, state = _run(block, A, state, room)
+        parts = (each[..., start : start + chunks * chunk] for each in sequences)
+        y, state = _run(_block(*parts, chunks=chunks), A, state, room)
         outputs.append(y)
     y = torch.cat(outputs, dim=-1)[..., : inputs.length]
     out = skip_and_gate(inputs, y)  # [B, D, L]
@@ -85,27 +85,32 @@ def _room(inputs: ScanInputs, shape: tuple[int, ...]) -> _Room:
     return _Room(empty[0], empty[1])
 
 
-def _block(inputs: ScanInputs, start: int, stop: int, chunks: int) -> _Block:
-    """Cut steps out of the inputs, and the steps into chunks."""
-    part = replace(
-        inputs,
-        **{name: getattr(inputs, name)[..., start:stop] for name in ("u", "delta", "B", "C")},
-        z=None,
-    )
-    delta = step_sizes(part)  # [B, D, K * T]
-    added = delta * part.u  # [B, D, K * T]
+def _sequences(inputs: ScanInputs) -> tuple[Tensor, ...]:
+    """Return delta and delta * u as [B, G, P, L], B and C as [B, G, N, L]."""
+    delta = step_sizes(inputs)  # [B, D, L]
     channels = (inputs.groups, -1)
+    return (
+        torch.unflatten(delta, 1, channels),
+        torch.unflatten(delta * inputs.u, 1, channels),
+        inputs.grouped_B,
+        inputs.grouped_C,
+    )
+
+
+def _block(delta: Tensor, added: Tensor, B: Tensor, C: Tensor, *, chunks: int) -> _Block:
+    """Cut the steps of a block [B, G, X, S] into chunks."""
     return _Block(
-        delta=_in_chunks(torch.unflatten(delta, 1, channels), chunks)[..., None, :],
-        added=_in_chunks(torch.unflatten(added, 1, channels), chunks)[..., None, :],
-        B=_in_chunks(part.grouped_B, chunks)[..., None],
-        C=_in_chunks(part.grouped_C, chunks)[..., None, :],
+        delta=_in_chunks(delta, chunks)[..., None, :],
+        added=_in_chunks(added, chunks)[..., None, :],
+        B=_in_chunks(B, chunks)[..., None],
+        C=_in_chunks(C, chunks)[..., None, :],
     )
 
 
 def _in_chunks(x: Tensor, chunks: int) -> Tensor:
-    """Cut the steps into chunks and bring them to the front, [B, G, X, S] -> [T, B, G, K, X]."""
-    # a step of size zero is the identity, so zeros at the end change no state
+    """Bring the step within its chunk to the front, [B, G, X, S] -> [T, B, G, K, X]."""
+    # a step of size zero is the identity, so zeros at the end change no state; where none are added
+    # this is a mere copy, since gathering one step of many channels from the whole length is slow
     x = F.pad(x, (0, -x.shape[-1] % chunks))
     return torch.unflatten(x, -1, (chunks, -1)).permute(4, 0, 1, 3, 2).contiguous()
 
@@ -118,7 +123,9 @@ def _run(block: _Block, A: Tensor, state: Tensor, room: _Room) -> tuple[Tensor, 
     steps = len(block.delta)
     decays = torch.mul(block.delta, A, out=_first(room.decays, steps)).exp_()  # [T, B, G, K, N, P]
     added = torch.mul(block.B, block.added, out=_first(room.states, steps))  # [T, B, G, K, N, P]
-    starts = _starts(block.delta.sum(0) * A, decays, added, state)  # [B, G, K, N, P]
+    starts = state[:, :, None]  # [B, G, K, N, P]
+    if block.delta.shape[3] > 1:
+        starts = _starts(block.delta.sum(0) * A, decays, added, state)
     states = _recur(decays, added, starts, room)
     y = (block.C @ states).squeeze(-2).permute(1, 2, 4, 3, 0)  # [B, G, P, K, T]
     # a copy, for the next block overwrites the states
@@ -131,8 +138,6 @@ def _first(room: Tensor | None, steps: int) -> Tensor | None:
 
 def _starts(exponents: Tensor, decays: Tensor, added: Tensor, state: Tensor) -> Tensor:
     """Return the state that every chunk begins with, [B, G, K, N, P]."""
-    if exponents.shape[2] == 1:
-        return state[:, :, None]
     ends = added[0]
     for decay_t, added_t in zip(decays[1:].unbind(0), added[1:].unbind(0), strict=True):
         ends = torch.addcmul(added_t, decay_t, ends)
