@@ -133,9 +133,7 @@ def _run(block: _Block, state: Tensor, plan: _Plan) -> tuple[Tensor, Tensor]:
     Returns its outputs [B, D, K * T] and the state after it [B, G, N, P].
     """
     steps = len(block.delta)
-    decays = torch.mul(
-        block.delta, plan.A, out=_first(plan.decays, steps)
-    ).exp_()
+    decays = torch.mul(block.delta, plan.A, out=_first(plan.decays, steps)).exp_()
     added = torch.mul(block.B, block.added, out=_first(plan.states, steps))  # [T, B, G, K, N, P]
     starts = state[:, :, None]  # [B, G, K, N, P]
     if plan.chunks > 1:
