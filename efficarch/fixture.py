@@ -22,7 +22,7 @@ from efficarch.models.vit import torch_dtype
 from efficarch.record import Measurement
 from efficarch.reducers.base import Reducer
 from efficarch.scan import ScanInputs, parity
-from efficarch.scan.backends import Backend
+from efficarch.scan.backends import Backend, refusal
 from efficarch.scan.mrss import Planner, chosen_backend
 from efficarch.store import plain
 from efficarch.sweeping import measure_scaling
@@ -179,10 +179,10 @@ class Bench:
         """Measure a selective-scan backend against causal attention of the same width and length.
 
         ``inputs.channels`` must be a multiple of ``HEAD_DIM``. A backend whose parity is red is not
-        timed.
+        timed; one that cannot run these inputs here is skipped, with the reason in the report.
         """
         heads = _heads(inputs)
-        parity.require(backend, inputs.u.device.type, inputs.u.dtype)
+        _require(backend, inputs)
         with torch.inference_mode():
             seed = self._encoders.settings.seed
             return self._run(scan_contest(backend, inputs, heads=heads, seed=seed))
@@ -194,19 +194,22 @@ class Bench:
         inputs: Callable[[int], ScanInputs],
         lengths: tuple[int, ...],
         reference_lengths: tuple[int, ...],
+        fitted_from: tuple[int, int] = (1, 1),
     ) -> Result:
         """Measure how a backend and causal attention of the same width grow with length.
 
         ``inputs`` returns the scan's inputs of a length. Latency and ratio are those at the
-        longest length that is in both lists.
+        longest length that is in both lists. Slopes are fitted to lengths of ``fitted_from`` (the
+        scan's, attention's) and more. What is not timed and what is skipped: as in ``scan``.
         """
-        parity.require(backend, self.device, self.dtype)
+        _require(backend, inputs(1))
         with torch.inference_mode():
             return self.scaling(
                 scan_scaling_contest(
                     backend,
                     inputs,
                     lengths=(lengths, reference_lengths),
+                    fitted_from=fitted_from,
                     heads=_heads(inputs(1)),
                     seed=self._encoders.settings.seed,
                 )
@@ -261,6 +264,13 @@ class Bench:
             "measurement": plain(measurement),
         }
         return Result(measurement, line.limits)
+
+
+def _require(backend: Backend, inputs: ScanInputs) -> None:
+    reason = refusal(backend, inputs) or backend.missing()
+    if reason is not None:
+        pytest.skip(f"backend {backend.name!r} cannot run: {reason}")
+    parity.require(backend, inputs.u.device.type, inputs.u.dtype)
 
 
 def _heads(inputs: ScanInputs) -> int:

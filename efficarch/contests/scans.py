@@ -15,6 +15,9 @@ from efficarch.scan.backends import Backend
 from efficarch.scan.flops import attention_flops, scan_flops
 from efficarch.scan.naive import scan as oracle
 
+ORACLE_LENGTH = 2048
+"""Longest sequence of a scaling contest whose output is compared with the oracle's."""
+
 
 @dataclass(frozen=True)
 class Attention:
@@ -82,6 +85,7 @@ def scan_scaling_contest(
     inputs: Callable[[int], ScanInputs],
     *,
     lengths: tuple[tuple[int, ...], tuple[int, ...]],
+    fitted_from: tuple[int, int],
     heads: int,
     seed: int,
 ) -> ScalingContest:
@@ -91,26 +95,29 @@ def scan_scaling_contest(
         backend: the scan under test.
         inputs: returns the inputs of a length; of every length the same but for it.
         lengths: those of the scan and those of attention.
+        fitted_from: where the slope of the scan and that of attention are fitted from.
         heads: heads of the attention.
         seed: of the attention's inputs.
 
-    CosSim is that with the float64 oracle at the scan's shortest length, since the oracle takes
-    one step at a time.
+    CosSim is that with the float64 oracle at the scan's longest length up to ``ORACLE_LENGTH``,
+    since the oracle takes one step at a time.
     """
-    shortest = inputs(lengths[0][0])
-    attention = Attention(shortest, heads, seed)
+    checked = inputs(max((n for n in lengths[0] if n <= ORACLE_LENGTH), default=lengths[0][0]))
+    attention = Attention(checked, heads, seed)
 
     def scan_at(length: int) -> Call:
         prepared = inputs(length)
         return lambda: backend.run(prepared)
 
     return ScalingContest(
-        subject=LengthArm(scan_at, lengths[0], lambda length: _flops(shortest, length)),
-        reference=LengthArm(attention.call_at, lengths[1], attention.flops_at),
-        cossim=lambda: _cossim(backend, shortest),
-        batch=shortest.u.shape[0],
+        subject=LengthArm(
+            scan_at, lengths[0], lambda length: _flops(checked, length), fitted_from[0]
+        ),
+        reference=LengthArm(attention.call_at, lengths[1], attention.flops_at, fitted_from[1]),
+        cossim=lambda: _cossim(backend, checked),
+        batch=checked.u.shape[0],
         weights=Weights.NONE,
-        source=_source(shortest, heads),
+        source=_source(checked, heads),
         backend=backend.name,
     )
 

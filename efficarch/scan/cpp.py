@@ -11,6 +11,7 @@ from torch import Tensor
 from efficarch.errors import EfficarchError
 from efficarch.scan import native_library
 from efficarch.scan.base import ScanInputs, ScanOutput
+from efficarch.scan.mrss.ladder import Ladder
 from efficarch.scan.mrss.plan import Plan
 from efficarch.scan.native_library import missing
 
@@ -37,7 +38,7 @@ def scan(inputs: ScanInputs, *, return_last_state: bool = False) -> ScanOutput:
 def mrss_scan(inputs: ScanInputs, plan: Plan, *, return_last_state: bool = False) -> ScanOutput:
     """Run the fused multi-resolution scan: the updates of ``plan.deferred`` [B, L] are deferred.
 
-    A deferred token runs no exponential per state and writes no state, as in
+    A deferred token runs one exponential for all its states and writes none, as in
     ``efficarch.scan.mrss.sequential.scan``. A plan that defers nothing runs the plain scan itself.
 
     Raises:
@@ -67,10 +68,12 @@ def _run(inputs: ScanInputs, deferred: Tensor | None, return_last_state: bool) -
     _check(inputs)
     native_library.load()
     dtype = inputs.working_dtype
+    A = inputs.A.to(dtype).contiguous()
+    ladder = None if deferred is None else Ladder(A)
     out, state = torch.ops.efficarch.scan(
         _sequences(inputs.u, dtype),
         _sequences(inputs.delta, dtype),
-        inputs.A.to(dtype).contiguous(),
+        A,
         inputs.grouped_B.transpose(-1, -2).contiguous(),  # [B, G, L, N]
         inputs.grouped_C.transpose(-1, -2).contiguous(),  # [B, G, L, N]
         None if inputs.D is None else inputs.D.to(dtype).contiguous(),
@@ -78,6 +81,8 @@ def _run(inputs: ScanInputs, deferred: Tensor | None, return_last_state: bool) -
         None if inputs.delta_bias is None else inputs.delta_bias.to(dtype).contiguous(),
         inputs.delta_softplus,
         deferred,
+        None if ladder is None else ladder.base,
+        None if ladder is None else ladder.rung.int(),
     )
     out = out.to(inputs.u.dtype)
     return (out, state) if return_last_state else out

@@ -1,14 +1,16 @@
 """Cases on which a selective-scan backend is held to the float64 oracle before it is timed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from efficarch.errors import EfficarchError
 from efficarch.scan import naive
-from efficarch.scan.backends import Backend
+from efficarch.scan.backends import Backend, Inputs, Row, Run
 from efficarch.scan.base import ScanInputs, ScanOutput
 
 # B batch, D channels, N state size, L length, G groups of channels that share B and C
@@ -74,39 +76,94 @@ PREFLIGHT = (
 """The few cases that a backend has to pass in every session before it is timed."""
 
 
+class Drawn(Inputs, Protocol):
+    """Inputs of a scan that can be had in another dtype and on another device."""
+
+    @property
+    def working_dtype(self) -> torch.dtype:
+        """The dtype of the recurrence."""
+        ...
+
+    def to(self: "AnyDrawn", dtype: torch.dtype, device: str | None = None) -> "AnyDrawn":
+        """Return a copy in ``dtype``."""
+        ...
+
+
+AnyDrawn = TypeVar("AnyDrawn", bound=Drawn)
+
+
+@dataclass(frozen=True)
+class Standard(Generic[AnyDrawn]):
+    """What the backends of one table are held to: an oracle, and the inputs to compare it on.
+
+    The last state is held to the tolerance of ``working_dtype``, or where ``rounds_state`` to that
+    of the inputs, as mamba-ssm's own test does.
+    """
+
+    oracle: Run[AnyDrawn]
+    cases: tuple[Callable[[], AnyDrawn], ...]
+    rounds_state: bool = False
+
+    def require(self, row: Row[AnyDrawn], device: str, dtype: torch.dtype) -> None:
+        """Refuse to time a backend that is wrong; the cases run once per session.
+
+        Raises:
+            EfficarchError: an output or a last state is outside ``TOLERANCES``.
+        """
+        wrong = _first_failure(self, row, torch.device(device).type, dtype)
+        if wrong is not None:
+            raise EfficarchError(
+                f"backend {row.name!r} is wrong on {device} in {dtype}, so it is not timed: {wrong}"
+            )
+
+    def difference(self, row: Row[AnyDrawn], inputs: AnyDrawn) -> str | None:
+        """Say what differs from the oracle by more than ``TOLERANCES``, or nothing."""
+        with torch.no_grad():
+            # what is timed is the call without the last state
+            alone = row.run(inputs)
+            output, state = row.run(inputs, return_last_state=True)
+            expected, last = self.oracle(inputs.to(torch.float64), return_last_state=True)
+        narrow = next(iter(inputs.tensors().values())).dtype
+        return (
+            _outside("output", alone, expected, narrow)
+            or _outside("output beside the last state", output, expected, narrow)
+            or _outside(
+                "last state", state, last, narrow if self.rounds_state else inputs.working_dtype
+            )
+        )
+
+
+STANDARD = Standard(naive.scan, tuple(case.inputs for case in PREFLIGHT))
+
+
 def require(backend: Backend, device: str, dtype: torch.dtype) -> None:
-    """Refuse to time a backend that is wrong; the cases run once per session.
+    """Refuse to time a selective-scan backend that is wrong; the cases run once per session.
 
     Raises:
         EfficarchError: an output or a last state is outside ``TOLERANCES``.
     """
-    wrong = _failures(backend, torch.device(device).type, dtype)
-    if wrong:
-        raise EfficarchError(
-            f"backend {backend.name!r} is wrong on {device} in {dtype}, so it is not timed: "
-            f"{wrong[0]}"
-        )
+    STANDARD.require(backend, device, dtype)
 
 
 def difference(backend: Backend, inputs: ScanInputs) -> str | None:
     """Say what differs from the oracle by more than ``TOLERANCES``, or nothing."""
-    with torch.no_grad():
-        # what is timed is the call without the last state
-        alone = backend.run(inputs)
-        output, state = backend.run(inputs, return_last_state=True)
-        expected, expected_state = naive.scan(inputs.double(), return_last_state=True)
-    narrow, wide = inputs.u.dtype, inputs.working_dtype
-    return (
-        _outside("output", alone, expected, narrow)
-        or _outside("output beside the last state", output, expected, narrow)
-        or _outside("last state", state, expected_state, wide)
-    )
+    return STANDARD.difference(backend, inputs)
 
 
 @cache
-def _failures(backend: Backend, device: str, dtype: torch.dtype) -> tuple[str, ...]:
-    problems = ((case, difference(backend, case.inputs().to(dtype, device))) for case in PREFLIGHT)
-    return tuple(f"{problem} in {case}" for case, problem in problems if problem is not None)
+def _first_failure(
+    standard: Standard[AnyDrawn], row: Row[AnyDrawn], device: str, dtype: torch.dtype
+) -> str | None:
+    for case in standard.cases:
+        drawn = case().to(dtype, device)
+        problem = standard.difference(row, drawn)
+        if problem is not None:
+            return f"{problem} on inputs {_shapes(drawn)}"
+    return None
+
+
+def _shapes(inputs: Inputs) -> str:
+    return ", ".join(f"{name} {tuple(x.shape)}" for name, x in inputs.tensors().items())
 
 
 def _outside(name: str, actual: ScanOutput, expected: Tensor, dtype: torch.dtype) -> str | None:
