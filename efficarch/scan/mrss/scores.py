@@ -89,6 +89,7 @@ _ROWS = (
         "arXiv 2406.14528, section 4.1; here nothing is dropped",
         True,
     ),
+    Score("gated-step", gated_step, "mean of delta |silu(z)| over channels", "our own", True),
     Score(
         "oracle", output_change, "change of the exact output; as dear as the scan", "our own", True
     ),
