@@ -152,9 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _ranked(bench: Bench) -> list[Row]:
     """Measure each planner at each saving, with readout."""
-    _say(
-        "planner, readout: saved, bits per byte lost [95 %], divergence in bits, CosSim (p5) by layer"
-    )
+    _say("planner, readout: saved, bits lost per byte [95 %], divergence, CosSim (p5) by layer")
     rows = []
     for saving in SAVINGS:
         for name in (*RANKED, *(("oracle",) if saving == 0.5 else ())):

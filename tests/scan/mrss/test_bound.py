@@ -1,16 +1,16 @@
 """The error bound of the fused multi-resolution scan, as a property of its plain twin.
 
-With the ladder's rates r and ``eta = |r - A| / min(|r|, |A|)``, ``a_p = delta_p u_p`` and B' the B of
-the commit, the error E of the state obeys, elementwise over channels and states,
+With the ladder's rates r and ``eta = |r - A| / min(|r|, |A|)``, ``a_p = delta_p u_p`` and B' the B
+of the commit, the error E of the state obeys, elementwise over channels and states,
 
     E_e <= exp(A span) E_a + sum over the run's p of  |a_p| ((eta / e) |B'_p| + |B_p - B'_p|)
 
 from one commit a to the next e: what a run adds decays with the exact rates and never grows. Then
 ``|y^ - y| <= |C| . E`` at a committed token, and at a deferred one t
 
-    |y^_t - y_t| <= |C_t| . (exp(A s) E_a + (eta / e) (|h_a| + E_a + sum over pending p of |a_p B_p|))
+    |y^_t - y_t| <= |C_t| . (exp(A s) E_a + (eta / e) (|h_a| + E_a + sum of |a_p B_p|))
 
-where ``s`` is the time since the commit a, h the exact state.
+where ``s`` is the time since the commit a, h the exact state, and the sum is over pending p.
 """
 
 import math

@@ -92,7 +92,7 @@ def test_unknown_planners_get_a_hint() -> None:
 @pytest.mark.parametrize("name", PLANNERS)
 def test_too_much_is_refused(name: str) -> None:
     """Nobody can save everything."""
-    with pytest.raises(ValueError, match="saving is 1.0"):
+    with pytest.raises(ValueError, match=r"saving is 1\.0"):
         planner(name, 1.0)
 
 
