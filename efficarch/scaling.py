@@ -29,6 +29,8 @@ Draws = NDArray[np.int64]
 DOMINATES = 10.0
 MIN_LENGTHS = 5
 RESAMPLES = 1_999
+ROUNDING = 1e-9
+"""Slopes of exact power laws differ by less."""
 LINEAR_SHARE, QUADRATIC_SHARE = 0.05, 0.80
 """Most and least of the time at the longest length that the quadratic term of a linear and of a
 quadratic curve explains."""
@@ -65,7 +67,7 @@ class Slope:
             found.append(
                 f"resampled rounds give {boot.value:.3f} [{boot.low:.3f}, {boot.high:.3f}]"
             )
-        if not b.low <= short <= b.high:
+        if not b.low - ROUNDING <= short <= b.high + ROUNDING:
             found.append(f"without length {self.lengths[0]:,} it is {short:.3f}")
         return tuple(found)
 

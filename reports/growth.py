@@ -137,8 +137,11 @@ def _fitted(fit: Slope, sweep: Sweep) -> str:
 
 def _nested(nested: Nested) -> str:
     share = nested.share
-    low, value, high = (100 * bound for bound in (share.low, share.value, share.high))
-    size = f"{value:.0f} % [{low:.0f}, {high:.0f}] of the time at the longest length is quadratic"
+    # adding zero turns a rounded -0.0 into 0.0
+    low, value, high = (
+        f"{round(100 * bound) + 0.0:.0f}" for bound in (share.low, share.value, share.high)
+    )
+    size = f"{value} % [{low}, {high}] of the time at the longest length is quadratic"
     words = {
         Growth.LINEAR: "linear",
         Growth.QUADRATIC: "quadratic",
@@ -156,7 +159,7 @@ def _sentence(
 ) -> str:
     parts = [_grows(*each) for each in zip(curves, ranges, strict=True)]
     names = [curve.name for curve in curves]
-    where = f"{cell.suite}, {cell.model}, {cell.dtype}, {cell.device}"
+    where = ", ".join(dict.fromkeys((cell.suite, cell.model, cell.dtype, cell.device)))
     return (
         f"Latency over length, {where}: {'; '.join([*parts, _crossing_words(crossing, *names)])}."
     )

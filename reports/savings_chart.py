@@ -23,6 +23,7 @@ from .tradeoff import NEAREST, cossim_axis
 
 X_LABEL = "state updates saved (share of all)"
 
+ROOM = 0.03
 DODGE = 7.0
 """Pixels between planners at the same share, so that their intervals do not cover each other."""
 
@@ -57,12 +58,12 @@ def _cossim_chart(savers: Sequence[Saver], title: str, *, percentile: bool) -> C
     plot = plot_box(len({point.series for point in points}))
     x, x_ticks = straight([0.0, *(point.x for point in points)], plot.left, plot.right)
     y_axis, y_ticks = cossim_axis([point.y for point in points], plot)
-    label = "5th percentile of CosSim by token" if percentile else "mean CosSim by token"
+    label = "CosSim, 5th percentile" if percentile else "CosSim, mean"
     chart = _chart(title, points, Axes(x, y_axis, upright=True))
     return replace(
         chart,
         description=description_of("Upper right is better.", points),
-        y_label=f"{label} (logarithmic in 1 \N{MINUS SIGN} CosSim)",
+        y_label=f"{label} (log of 1 \N{MINUS SIGN} CosSim)",
         x_ticks=x_ticks,
         y_ticks=y_ticks,
     )
@@ -78,7 +79,9 @@ def _bits_chart(savers: Sequence[Saver], title: str) -> Chart:
         words = f"{_words(saver, savers)}: {bits.value:+.4f} bits per byte"
         points.append(_point(saver, savers, shown, words))
     plot = plot_box(len({point.series for point in points}))
-    x, x_ticks = straight([0.0, *(point.x for point in points)], plot.left, plot.right)
+    # room beside the last ones, which stand side by side
+    longest = ROOM + max(point.x for point in points)
+    x, x_ticks = straight([0.0, longest], plot.left, plot.right)
     bounds = [bound for point in points for bound in (point.interval.low, point.interval.high)]
     y, y_ticks = straight([0.0, *bounds], plot.bottom, plot.top)
     axes = Axes(x, y, upright=True)
@@ -112,7 +115,9 @@ def _dodged(points: Sequence[Point], axes: Axes) -> list[Point]:
     per_pixel = (axes.x.high - axes.x.low) / (axes.x.end - axes.x.start)
     middle = (len(names) - 1) / 2
     return [
-        replace(point, x=point.x + DODGE * per_pixel * (names.index(point.series) - middle))
+        point
+        if point.x == 0
+        else replace(point, x=point.x + DODGE * per_pixel * (names.index(point.series) - middle))
         for point in points
     ]
 

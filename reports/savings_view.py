@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from math import isfinite
 
 from efficarch.gate import bits_breach, cossim_breach
@@ -10,6 +11,7 @@ from efficarch.record import Estimate, LayerSaving, Limits
 from .badges import Badge, Judged, badge, variant
 from .drawing import Chart
 from .formats import ABSENT, cossim, interval
+from .rows import Column
 from .savings import (
     CONTROL,
     Against,
@@ -57,6 +59,7 @@ class SavingView:
 
     anchor: str
     title: str
+    columns: tuple[Column, ...]
     rows: tuple[SavingRow, ...]
     layers: int
     layer_rows: tuple[LayerRow, ...]
@@ -64,6 +67,16 @@ class SavingView:
     findings: tuple[str, ...]
     summary: tuple[str, ...]
     """Those of the findings that the Markdown summary has, too."""
+
+
+_COLUMNS = (
+    Column("Updates saved", ""),
+    Column("CosSim", "mean"),
+    Column("CosSim", "5th percentile"),
+    Column("Bits per byte lost", "95 % interval, paired by segment"),
+    Column("Relative L2", "of the SSM term; last state"),
+    Column("Time saved", "95 % interval"),
+)
 
 
 def saving_views(judged: Sequence[Judged]) -> tuple[SavingView, ...]:
@@ -84,10 +97,17 @@ def _view(anchor: str, group: Sequence[Saver], by_id: Mapping[str, Judged]) -> S
     ]
     best = tuple(map(best_sentence, best_against_others(group)))
     layered = [saver for saver in group if saver.saving.layers]
+    figures = [_figures(saver, by_id[saver.cell.id].line.limits) for saver in group]
+    # a column that no cell of the group fills is left out
+    shown = [any(row[n].text != ABSENT for row in figures) for n in range(len(_COLUMNS))]
     return SavingView(
         anchor=anchor,
         title=title,
-        rows=tuple(_row(saver, by_id[saver.cell.id]) for saver in group),
+        columns=tuple(compress(_COLUMNS, shown)),
+        rows=tuple(
+            _row(saver, by_id[saver.cell.id], tuple(compress(row, shown)))
+            for saver, row in zip(group, figures, strict=True)
+        ),
         layers=max((len(saver.saving.layers) for saver in layered), default=0),
         layer_rows=tuple(_layer_row(saver) for saver in layered),
         charts=tuple(
@@ -98,13 +118,13 @@ def _view(anchor: str, group: Sequence[Saver], by_id: Mapping[str, Judged]) -> S
     )
 
 
-def _row(saver: Saver, item: Judged) -> SavingRow:
+def _row(saver: Saver, item: Judged, figures: tuple[Figure, ...]) -> SavingRow:
     return SavingRow(
         anchor=item.anchor,
         name=variant(saver.cell),
         source=saver.measured.source,
         verdict=badge(item.outcome),
-        figures=_figures(saver, item.line.limits),
+        figures=figures,
     )
 
 
@@ -183,10 +203,11 @@ def control_sentence(item: Against) -> str:
     standing = "cannot be told from" if not item.decided else "does not beat"
     if item.decided and bits.low > 0:
         standing = "beats"
-    return (
-        f"{name} {standing} {CONTROL}: it loses {_exact(bits)} bits per byte less "
-        f"({segments}, paired; {similarity})."
-    )
+    more = Estimate(-bits.value, -bits.high, -bits.low)
+    difference = f"{_exact(bits)} bits per byte less"
+    if bits.value < 0:
+        difference = f"{_exact(more)} bits per byte more"
+    return f"{name} {standing} {CONTROL}: it loses {difference} ({segments}, paired; {similarity})."
 
 
 def best_sentence(beside: Sequence[Against]) -> str:
