@@ -17,6 +17,7 @@ from efficarch.record import (
 )
 from tests import samples
 
+STEEP = replace(samples.scaling(), subject=samples.sweep(exponent=1.3))
 EVIL = '<script>alert("1")</script>|x`_@you'
 
 
