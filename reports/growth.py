@@ -103,21 +103,16 @@ def _place(cell: Cell) -> str:
 def _side(curve: Curve, allowed: tuple[float, ...] | None) -> SideRow:
     fit, sweep = curve.fit, curve.sweep
     nested = fit_nested(sweep)
-    if isinstance(fit, Refusal):
-        shown, bounds, fitted, checks = ABSENT, "", fit.reason, ()
-    else:
-        shown, bounds = f"{fit.estimate.value:.3f}", interval(fit.estimate, 3)
-        fitted = _fitted(fit, sweep)
-        checks = fit.disagreements
+    found = None if isinstance(fit, Refusal) else fit
     return SideRow(
         name=curve.name,
-        slope=shown,
-        interval=bounds,
+        slope=ABSENT if found is None else f"{found.estimate.value:.3f}",
+        interval="" if found is None else interval(found.estimate, 3),
         allowed="" if allowed is None else f"{allowed[0]:.2f} to {allowed[1]:.2f}",
         verdict=None if allowed is None else _verdict(fit, allowed),
-        fitted=fitted,
+        fitted=fit.reason if isinstance(fit, Refusal) else _fitted(fit, sweep),
         nested="" if isinstance(nested, Refusal) else _nested(nested),
-        checks=checks,
+        checks=() if found is None else found.disagreements,
     )
 
 

@@ -1,6 +1,7 @@
 """The section on multi-resolution scans: tables, charts and what planners say to each other."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -197,7 +198,7 @@ def test_planners_at_one_amount_stand_side_by_side_in_the_chart_of_bits() -> Non
 
     assert at["none"] == [bits.plot.left]
     firsts = [at[name][0] for name in ("random", "stride", "input-change", "worse")]
-    assert [round(b - a) for a, b in zip(firsts, firsts[1:], strict=False)] == [7, 7, 7]
+    assert [round(b - a) for a, b in pairwise(firsts)] == [7, 7, 7]
     assert all(bits.plot.left <= x <= bits.plot.right for xs in at.values() for x in xs)
 
 
