@@ -18,12 +18,21 @@ def markdown_tables() -> str:
         (f"`{row.name}`", row.summary, f"`{row.option}`" if row.option else row.without_option)
         for row in MODELS.values()
     ]
-    backends = [(f"`{row.name}`", row.summary, row.source) for row in BACKENDS.values()]
+    backends = [
+        (
+            f"`{row.name}`",
+            row.summary,
+            " and ".join(device.upper() for device in row.devices),
+            "yes" if row.differentiable else "no",
+            row.source,
+        )
+        for row in BACKENDS.values()
+    ]
     return "\n\n".join(
         (
             _table(("method", "source", "where", "cost", "keeps", "models"), methods),
             _table(("model", "what", "weights"), models),
-            _table(("scan backend", "what", "source"), backends),
+            _table(("scan backend", "what", "runs on", "gradients", "source"), backends),
         )
     )
 

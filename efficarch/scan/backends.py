@@ -1,70 +1,88 @@
 """The table of selective-scan backends; a new one is one module and one row here.
 
-Modules that need a compiler, a GPU or a package of their own are imported when they first run:
-importing this one loads neither and builds nothing.
+What a row is, and how one is chosen, serves the table of SSD too (``efficarch/scan/ssd``).
+
+Importing this module builds nothing and loads no package that a backend needs: those are imported
+when it first runs or is asked whether it can.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
+from functools import cache
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
 from efficarch.errors import EfficarchError, UnknownNameError
-from efficarch.scan import chunked, naive
-from efficarch.scan.base import ScanFunction, ScanInputs, ScanOutput
+from efficarch.scan import chunked, external_mamba_ssm, naive, native_library, triton_scan
+from efficarch.scan.base import FLOATS, HALF, ScanInputs, ScanOutput
 
-HALF = (torch.bfloat16, torch.float16)
-FLOATS = (torch.float64, torch.float32, *HALF)
-
-AUTO = {"cuda": ("mamba_ssm", "triton", "chunked"), "cpu": ("cpp", "chunked")}
-"""What ``auto`` tries, by type of device, the fastest first."""
+AUTO = {"cuda": ("mamba_ssm", "triton"), "cpu": ("cpp",)}
+"""What ``auto`` tries, by type of device and in this order, before it takes ``chunked``."""
 
 
 def _nothing_missing() -> None:
     return None
 
 
+class Inputs(Protocol):
+    """The checked arguments of a scan; the first tensor's dtype and device are the scan's."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors that are there by their names."""
+        ...
+
+
+AnyInputs = TypeVar("AnyInputs", bound=Inputs)
+AnyInputs_contra = TypeVar("AnyInputs_contra", bound=Inputs, contravariant=True)
+
+
+class Run(Protocol[AnyInputs_contra]):
+    """What a backend's module provides under the name ``scan``."""
+
+    def __call__(self, inputs: AnyInputs_contra, *, return_last_state: bool = False) -> ScanOutput:
+        """Run the scan of ``inputs``."""
+        ...
+
+
 @dataclass(frozen=True)
-class Backend:
+class Row(Generic[AnyInputs]):
     """One implementation: how it is called, what it takes, what it is and where it comes from.
 
     The defaults are those of a backend in pure PyTorch. ``missing`` says in one sentence why the
-    backend cannot run on this machine and what to do, or nothing; it builds nothing.
+    backend cannot run on this machine and what to do, or nothing; it builds nothing. ``failure``
+    gets it ready to run, which may build it, and says in the same way what went wrong.
     """
 
     name: str
-    run: ScanFunction
+    run: Run[AnyInputs]
     summary: str
     source: str
     devices: tuple[str, ...] = ("cpu", "cuda")
     dtypes: tuple[torch.dtype, ...] = FLOATS
     differentiable: bool = True
     missing: Callable[[], str | None] = _nothing_missing
+    failure: Callable[[], str | None] = _nothing_missing
 
 
-def _late(module: str) -> ScanFunction:
-    """Return the ``scan`` of a module that is imported when it first runs."""
-
-    def run(inputs: ScanInputs, *, return_last_state: bool = False) -> ScanOutput:
-        scan: ScanFunction = import_module(module).scan
-        return scan(inputs, return_last_state=return_last_state)
-
-    return run
+Backend: TypeAlias = Row[ScanInputs]
+"""A backend of the selective scan."""
 
 
-def _late_missing(module: str) -> Callable[[], str | None]:
-    """Return the ``missing`` of a module that is imported when it is first asked."""
+def _cpp(inputs: ScanInputs, *, return_last_state: bool = False) -> ScanOutput:
+    from efficarch.scan import cpp  # knows the multi-resolution scan, which knows this table
 
-    def missing() -> str | None:
-        if find_spec(module) is None:
-            return f"{module} does not exist yet"
-        ask: Callable[[], str | None] = import_module(module).missing
-        return ask()
+    return cpp.scan(inputs, return_last_state=return_last_state)
 
-    return missing
+
+def _cpp_failure() -> str | None:
+    try:
+        native_library.load()
+    except EfficarchError as error:
+        return str(error)
+    return None
 
 
 _ROWS = (
@@ -77,18 +95,38 @@ _ROWS = (
     Backend(
         name="chunked",
         run=chunked.scan,
-        summary="pure PyTorch, all chunks step at once, then join",
+        summary="pure PyTorch, blocks of chunks that step at once",
         source="arXiv 2312.00752, section 3.2; chunking our own",
     ),
     Backend(
         name="cpp",
-        run=_late("efficarch.scan.cpp"),
+        run=_cpp,
         summary="C++ kernel, vectorised and threaded, compiled on first use",
         source="arXiv 2312.00752, section 3.2; kernel our own",
         devices=("cpu",),
-        dtypes=(torch.float32,),
         differentiable=False,
-        missing=_late_missing("efficarch.scan.cpp"),
+        missing=native_library.missing,
+        failure=_cpp_failure,
+    ),
+    Backend(
+        name="triton",
+        run=triton_scan.scan,
+        summary="Triton kernels, chunks in parallel, then join; needs no compiler",
+        source="arXiv 2312.00752, section 3.2; kernels our own",
+        devices=("cpu", "cuda") if triton_scan.INTERPRETED else ("cuda",),
+        dtypes=(torch.float32, *HALF),
+        differentiable=False,
+        missing=triton_scan.missing,
+    ),
+    Backend(
+        name="mamba_ssm",
+        run=external_mamba_ssm.scan,
+        summary="the authors' CUDA kernel, from the package mamba-ssm",
+        source="arXiv 2312.00752, section 3.3; the package",
+        devices=("cuda",),
+        dtypes=(torch.float32, *HALF),
+        differentiable=False,
+        missing=external_mamba_ssm.missing,
     ),
 )
 
@@ -101,38 +139,77 @@ def backend(name: str) -> Backend:
     Raises:
         UnknownNameError: no backend has this name.
     """
-    if name not in BACKENDS:
-        raise UnknownNameError.of("backend", name, [*BACKENDS, "auto"])
-    return BACKENDS[name]
+    return named(name, BACKENDS)
 
 
 def choose(name: str, inputs: ScanInputs) -> Backend:
-    """Return the backend that runs ``inputs``: the one named, or for ``auto`` the first that can.
+    """Return the backend that runs ``inputs``; see ``pick``."""
+    return pick(name, inputs, BACKENDS, AUTO)
 
-    A backend that is named is never replaced by another one.
+
+def named(name: str, rows: Mapping[str, Row[AnyInputs]]) -> Row[AnyInputs]:
+    """Return the row of a table called ``name``.
+
+    Raises:
+        UnknownNameError: the table has none.
+    """
+    if name not in rows:
+        raise UnknownNameError.of("backend", name, [*rows, "auto"])
+    return rows[name]
+
+
+def pick(
+    name: str,
+    inputs: AnyInputs,
+    rows: Mapping[str, Row[AnyInputs]],
+    auto: Mapping[str, tuple[str, ...]],
+) -> Row[AnyInputs]:
+    """Return the row that runs ``inputs``: the one named, or for ``auto`` the first that can.
+
+    A backend that is named is never replaced by another one. ``auto`` goes through the names of
+    the device's type and then takes ``chunked``; what it tries is compiled here if need be. Where
+    nothing but the machine stands in the way of a faster one, it says so in a warning, once.
 
     Raises:
         UnknownNameError: no backend has this name.
         EfficarchError: the backend named cannot take these inputs or cannot run here.
     """
     if name == "auto":
-        rows = [BACKENDS[each] for each in AUTO.get(inputs.u.device.type, ()) if each in BACKENDS]
-        able = (row for row in rows if refusal(row, inputs) is None and row.missing() is None)
-        return next(able, BACKENDS["chunked"])
-    row = backend(name)
+        device = _leading(inputs)[1].device.type
+        return _first_able(inputs, [rows[each] for each in auto.get(device, ())]) or rows["chunked"]
+    row = named(name, rows)
     reason = refusal(row, inputs) or row.missing()
     if reason is not None:
         raise EfficarchError(f"backend {name!r} cannot run: {reason}")
     return row
 
 
-def refusal(row: Backend, inputs: ScanInputs) -> str | None:
+def _first_able(inputs: AnyInputs, rows: list[Row[AnyInputs]]) -> Row[AnyInputs] | None:
+    problems = []
+    for row in rows:
+        if refusal(row, inputs) is None:
+            problem = row.missing() or row.failure()
+            if problem is None:
+                return row
+            problems.append(problem)
+    # what the inputs rule out is no news: gradients, for instance, are for chunked to give
+    if problems and len(problems) == len(rows):
+        _say_once("; ".join(problems))
+    return None
+
+
+@cache
+def _say_once(problems: str) -> None:
+    warnings.warn(f"the scan runs on chunked, the slower one: {problems}", stacklevel=6)
+
+
+def refusal(row: Row[AnyInputs], inputs: AnyInputs) -> str | None:
     """Say in one sentence why a backend cannot take these inputs, or nothing if it can."""
-    u = inputs.u
-    given = f"u has shape {tuple(u.shape)}, {u.dtype} on {u.device}"
-    if u.device.type not in row.devices:
+    name, x = _leading(inputs)
+    given = f"{name} has shape {tuple(x.shape)}, {x.dtype} on {x.device}"
+    if x.device.type not in row.devices:
         return f"{given}, it runs on {' and '.join(row.devices)}; move the inputs or use 'auto'"
-    if u.dtype not in row.dtypes:
+    if x.dtype not in row.dtypes:
         known = ", ".join(str(dtype) for dtype in row.dtypes)
         return f"{given}, it takes {known}; convert the inputs or use 'chunked'"
     if not row.differentiable and needs_gradients(inputs):
@@ -140,7 +217,10 @@ def refusal(row: Backend, inputs: ScanInputs) -> str | None:
     return None
 
 
-def needs_gradients(inputs: ScanInputs) -> bool:
+def needs_gradients(inputs: Inputs) -> bool:
     """Whether autograd would record the scan of these inputs."""
-    tensors = (each for each in vars(inputs).values() if isinstance(each, Tensor))
-    return torch.is_grad_enabled() and any(each.requires_grad for each in tensors)
+    return torch.is_grad_enabled() and any(x.requires_grad for x in inputs.tensors().values())
+
+
+def _leading(inputs: Inputs) -> tuple[str, Tensor]:
+    return next(iter(inputs.tensors().items()))

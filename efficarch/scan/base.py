@@ -20,17 +20,32 @@ ScanOutput: TypeAlias = Tensor | tuple[Tensor, Tensor]
 STEP_RANGE = (1e-3, 1e-1)
 """Step sizes of a freshly initialised Mamba layer (arXiv 2312.00752, section 3.6)."""
 
+MAX_STATE = 256
+"""The largest state size, that of mamba-ssm's kernel, so that any backend can take over."""
+
+PARAMETERS = ("A", "D", "delta_bias")
+"""What belongs to the layer and stays wide beside half-precision activations."""
+
+HALF = (torch.bfloat16, torch.float16)
+WIDE = (torch.float64, torch.float32)
+FLOATS = (*WIDE, *HALF)
+
 
 @dataclass(frozen=True, eq=False)
 class ScanInputs:
     """The arguments of one selective scan, checked, in mamba-ssm's layout.
 
-    ``u``, ``delta``, ``z`` are [B, D, L]; ``A`` [D, N] is real; ``B``, ``C`` are [B, N, L], or
-    [B, G, N, L] where the D channels fall into G equal runs; ``D``, ``delta_bias`` are [D].
-    ``A``, ``D`` and ``delta_bias`` are float32 or wider; the others share any floating dtype.
+    ``u``, ``delta``, ``z`` are [B, D, L]; ``A`` [D, N] is real, N at most ``MAX_STATE``; ``B``,
+    ``C`` are [B, N, L], or [B, G, N, L] where the D channels fall into G equal runs; ``D``,
+    ``delta_bias`` are [D]. ``A``, ``D`` and ``delta_bias`` are float32 or float64; the others share
+    one dtype of ``FLOATS``. All are on one device.
+
+    Only shapes, dtypes and devices are looked at, never a value: that would read the whole tensor,
+    and on CUDA wait for it. NaN and infinity pass, and what depends on them comes out as NaN; steps
+    below zero are refused by ``selective_scan``.
 
     Raises:
-        ValueError: a tensor whose shape does not fit the others, or a complex ``A``.
+        ValueError: shapes, dtypes or devices that do not fit together, or a complex ``A``.
     """
 
     u: Tensor
@@ -56,14 +71,23 @@ class ScanInputs:
                 f"(channels, state) = ({channels}, state)"
             )
         for name in ("delta", "z"):
-            _expect(name, getattr(self, name), "(batch, channels, length)", self.u.shape)
+            expect_shape(name, getattr(self, name), "(batch, channels, length)", self.u.shape)
         for name in ("D", "delta_bias"):
-            _expect(name, getattr(self, name), "(channels,)", (channels,))
+            expect_shape(name, getattr(self, name), "(channels,)", (channels,))
+        self._check_state()
         self._check_groups()
         per_group = (batch, self.groups, self.state, length)
         for name in ("B", "C"):
-            _expect(
+            expect_shape(
                 name, _grouped(getattr(self, name)), "(batch, groups, state, length)", per_group
+            )
+        check_dtypes_and_devices(self.tensors(), wide=PARAMETERS)
+
+    def _check_state(self) -> None:
+        if not 1 <= self.state <= MAX_STATE:
+            raise ValueError(
+                f"A has shape {tuple(self.A.shape)}, expected a state (its second axis) of "
+                f"1 to {MAX_STATE}"
             )
 
     def _check_groups(self) -> None:
@@ -114,14 +138,16 @@ class ScanInputs:
         """The dtype of the recurrence: that of ``u``, at least float32."""
         return torch.promote_types(self.u.dtype, torch.float32)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors that are there by their names."""
+        return {name: each for name, each in vars(self).items() if isinstance(each, Tensor)}
+
     def to(self, dtype: torch.dtype, device: torch.device | str | None = None) -> "ScanInputs":
         """Return a copy in ``dtype``; ``A``, ``D`` and ``delta_bias`` stay float32 or wider."""
         wide = torch.promote_types(dtype, torch.float32)
-        dtypes = {"A": wide, "D": wide, "delta_bias": wide}
         tensors: dict[str, Any] = {
-            name: value.to(device=device, dtype=dtypes.get(name, dtype))
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
+            name: tensor.to(device=device, dtype=wide if name in PARAMETERS else dtype)
+            for name, tensor in self.tensors().items()
         }
         return replace(self, **tensors)
 
@@ -136,6 +162,39 @@ class ScanFunction(Protocol):
     def __call__(self, inputs: ScanInputs, *, return_last_state: bool = False) -> ScanOutput:
         """Run the scan of ``inputs``."""
         ...
+
+
+def require_no_negative_step(inputs: ScanInputs) -> None:
+    """Refuse steps below zero, which let states grow without bound; one reading of ``delta``.
+
+    After a softplus there are none, so nothing is read. On another device than the CPU nothing is
+    checked: the answer would have to be waited for. NaN is not below zero.
+
+    Raises:
+        ValueError: a step, bias included, is below zero.
+    """
+    if not inputs.delta_softplus:
+        refuse_negative_steps("delta", inputs.delta, inputs.delta_bias, axis=1)
+
+
+def refuse_negative_steps(name: str, steps: Tensor, bias: Tensor | None, axis: int) -> None:
+    """Refuse steps on the CPU of which one is below zero with its bias, which lies on ``axis``.
+
+    Raises:
+        ValueError: one is.
+    """
+    if steps.device.type != "cpu":
+        return
+    others = tuple(each for each in range(steps.ndim) if each != axis)
+    lowest = steps.detach().amin(dim=others).to(torch.promote_types(steps.dtype, torch.float32))
+    if bias is not None:
+        lowest = lowest + bias.detach().to(lowest.dtype)
+    if bool((lowest < 0).any()):
+        raise ValueError(
+            f"{name} has shape {tuple(steps.shape)} and, bias included, a step of "
+            f"{float(lowest[lowest < 0].min()):.3g}, expected none below 0; "
+            f"pass {name}_softplus=True or clamp it"
+        )
 
 
 def step_sizes(inputs: ScanInputs) -> Tensor:
@@ -192,8 +251,36 @@ def _grouped(tensor: Tensor) -> Tensor:
     return tensor if tensor.ndim == 4 else tensor[:, None]  # [B, G, N, L]
 
 
-def _expect(name: str, tensor: Tensor | None, axes: str, shape: tuple[int, ...]) -> None:
+def expect_shape(name: str, tensor: Tensor | None, axes: str, shape: tuple[int, ...]) -> None:
+    """Refuse a tensor whose shape is another one.
+
+    Raises:
+        ValueError: it is.
+    """
     if tensor is not None and tuple(tensor.shape) != tuple(shape):
         raise ValueError(
             f"{name} has shape {tuple(tensor.shape)}, expected {axes} = {tuple(shape)}"
+        )
+
+
+def check_dtypes_and_devices(tensors: dict[str, Tensor], wide: tuple[str, ...]) -> None:
+    """Refuse tensors that do not share the device and dtype of the first; ``wide`` stay wide.
+
+    Raises:
+        ValueError: one on another device, one of ``wide`` below float32, or another of another
+            dtype than the first, which is one of ``FLOATS``.
+    """
+    leading, first = next(iter(tensors.items()))
+    for name, tensor in tensors.items():
+        if tensor.device != first.device:
+            wanted = f"{first.device}, as {leading}; move one of them"
+        elif tensor.dtype not in (WIDE if name in wide else FLOATS):
+            wanted = "float32 or float64" if name in wide else "a floating dtype of 16 to 64 bits"
+        elif name not in wide and tensor.dtype != first.dtype:
+            wanted = f"{first.dtype}, as {leading}; convert one of them"
+        else:
+            continue
+        raise ValueError(
+            f"{name} has shape {tuple(tensor.shape)}, {tensor.dtype} on {tensor.device}, "
+            f"expected {wanted}"
         )

@@ -1,10 +1,12 @@
 """The selective scan in pure PyTorch, vectorised over chunks of the sequence.
 
 The recurrence of Mamba (arXiv 2312.00752, section 3.2; Euler input term ``delta * B * u`` as in
-the reference code), reordered: a state is the decayed state its chunk began with plus what the
-chunk itself added, so all chunks can step at once from zero and be joined afterwards. Every decay
-is ``exp(A * sum(delta))`` over the steps it spans, the exponential of a non-positive number.
-Nothing is divided by a cumulative decay: that quotient overflows as soon as a chunk forgets.
+the reference code) in blocks of bounded size, so that what a block keeps stays in the cache at any
+length and time is linear in it. A block is a few chunks that step at once: first from zero, for the
+state each of them adds, then, those states joined one after the other, from the state it begins
+with. Every decay is ``exp(A * sum(delta))`` over the steps it spans, the exponential of a
+non-positive number. Nothing is divided by a cumulative decay: that quotient overflows as soon as a
+chunk forgets.
 """
 
 from math import isqrt
@@ -17,104 +19,140 @@ from torch.nn import functional as F
 from efficarch.scan.base import ScanInputs, ScanOutput, skip_and_gate, step_sizes
 
 # B batch, D channels, N state size, L length, G groups of channels that share B and C,
-# P channels of one group, K chunks, T steps of one chunk
+# P channels of one group, K chunks of one block, T steps of one chunk
+
+CHUNK = 16
+"""T, chosen with ``STATES`` by timing 8, 16 and 32 steps with half, once and twice as many states
+on one CPU core (B=1, N=16, float32): fastest or within a fifth of it at every D from 64 to 2048."""
+
+STATES = 2**15
+"""Numbers in the states of the chunks that step at once. More leave the cache, with fewer the start
+of an operation outweighs it; where one state has more than half as many, chunks step alone."""
 
 
-class _Chunks(NamedTuple):
-    """The inputs step by step; the channels come last, where the arithmetic is contiguous."""
+class _Block(NamedTuple):
+    """Some steps of all inputs; the channels come last, where the arithmetic is contiguous."""
 
-    elapsed: Tensor  # [T, B, G, K, 1, P], delta summed from the start of the chunk
     delta: Tensor  # [T, B, G, K, 1, P]
     added: Tensor  # [T, B, G, K, 1, P], delta * u
-    A: Tensor  # [G, 1, N, P]
     B: Tensor  # [T, B, G, K, N, 1]
     C: Tensor  # [T, B, G, K, 1, N]
 
 
-def scan(
-    inputs: ScanInputs, *, chunk: int | None = None, return_last_state: bool = False
-) -> ScanOutput:
+class _Room(NamedTuple):
+    """Memory that all blocks use again, each [T, B, G, K, N, P]; none where autograd keeps them."""
+
+    decays: Tensor | None
+    states: Tensor | None
+
+
+def scan(inputs: ScanInputs, *, chunk: int = CHUNK, return_last_state: bool = False) -> ScanOutput:
     """Run the scan of ``inputs``, any length, differentiable.
 
     Computes in the dtype of ``u``, at least float32. Returns [B, D, L] in the dtype of ``u`` and,
-    if asked, the last state [B, D, N] in the computing dtype. Without gradients its memory is
-    O(B L (D + N) + B D N sqrt(L)); with gradients autograd keeps O(B D N L), as for ``naive``.
-
-    ``chunk`` is the number of steps in a chunk, by default about sqrt(L): T steps then run on
-    L / T chunks each, neither many small operations nor states too large for the cache. Chosen by
-    timing a quarter, half, once, twice and four times that, interleaved, on 2 CPU cores (B=1,
-    D=256, N=16, float32): fastest at every L tried from 512 to 16384, within a third of it at 64.
+    if asked, the last state [B, D, N] in the computing dtype. Without gradients it needs, beside
+    a few tensors of the size of ``u``, ``chunk`` times ``STATES`` numbers or ``chunk`` states;
+    with gradients autograd keeps O(B D N L), as for ``naive``.
 
     Raises:
-        ValueError: ``chunk`` is below 1.
+        ValueError: ``chunk``, the number of steps in a chunk, is below 1.
     """
-    if chunk is not None and chunk < 1:
+    if chunk < 1:
         raise ValueError(f"chunk is {chunk}, expected at least 1 step")
-    length = inputs.length
-    chunks = _split(inputs, min(chunk or 1 + isqrt(length - 1), length))
-    outputs, ends = _scan_from_zero(chunks)
-    starts, last = _carry(chunks, ends)
-    y = torch.stack(_add_carried(chunks, starts, outputs))  # [T, B, G, K, 1, P]
-    y = y.squeeze(-2).permute(1, 2, 4, 3, 0)  # [B, G, P, K, T]
-    out = skip_and_gate(inputs, y.flatten(3).flatten(1, 2)[..., :length])  # [B, D, L]
-    if not return_last_state:
-        return out
-    return out, last.transpose(-1, -2).flatten(1, 2)
+    A = torch.unflatten(inputs.A.to(inputs.working_dtype), 0, (inputs.groups, -1))  # [G, P, N]
+    A = A.transpose(1, 2)[:, None]  # [G, 1, N, P]
+    state = A.new_zeros(len(inputs.u), *A[:, 0].shape)  # [B, G, N, P]
+    chunks = min(max(1, STATES // state.numel()), 1 + isqrt(inputs.length - 1))
+    room = _room(inputs, (chunk, *state.shape[:2], chunks, *state.shape[2:]))
+    sequences = _sequences(inputs)
+    outputs = []
+    for start in range(0, inputs.length, chunks * chunk):
+        parts = (each[..., start : start + chunks * chunk] for each in sequences)
+        y, state = _run(_block(*parts, chunks=chunks), A, state, room)
+        outputs.append(y)
+    y = torch.cat(outputs, dim=-1)[..., : inputs.length]
+    out = skip_and_gate(inputs, y)  # [B, D, L]
+    return (out, state.transpose(-1, -2).flatten(1, 2)) if return_last_state else out
 
 
-def _split(inputs: ScanInputs, chunk: int) -> _Chunks:
+def _room(inputs: ScanInputs, shape: tuple[int, ...]) -> _Room:
+    recorded = torch.is_grad_enabled() and any(
+        each.requires_grad for each in vars(inputs).values() if isinstance(each, Tensor)
+    )
+    if recorded:
+        return _Room(None, None)
+    empty = inputs.u.new_empty(2, *shape, dtype=inputs.working_dtype)
+    return _Room(empty[0], empty[1])
+
+
+def _sequences(inputs: ScanInputs) -> tuple[Tensor, ...]:
+    """Return delta and delta * u as [B, G, P, L], B and C as [B, G, N, L]."""
     delta = step_sizes(inputs)  # [B, D, L]
-    added = delta * inputs.u.to(delta.dtype)  # [B, D, L]
     channels = (inputs.groups, -1)
-    steps = _in_chunks(torch.unflatten(delta, 1, channels), chunk)[..., None, :]
-    return _Chunks(
-        elapsed=steps.cumsum(0),
-        delta=steps,
-        added=_in_chunks(torch.unflatten(added, 1, channels), chunk)[..., None, :],
-        A=torch.unflatten(inputs.A.to(delta.dtype), 0, channels).transpose(1, 2)[:, None],
-        B=_in_chunks(inputs.grouped_B, chunk)[..., None],
-        C=_in_chunks(inputs.grouped_C, chunk)[..., None, :],
+    return (
+        torch.unflatten(delta, 1, channels),
+        torch.unflatten(delta * inputs.u, 1, channels),
+        inputs.grouped_B,
+        inputs.grouped_C,
     )
 
 
-def _in_chunks(x: Tensor, chunk: int) -> Tensor:
-    """Cut the length and bring the step to the front, [B, G, X, L] -> [T, B, G, K, X]."""
-    # a step of size zero is the identity, so zeros at the end change no state
-    x = torch.unflatten(F.pad(x, (0, -x.shape[-1] % chunk)), -1, (-1, chunk))  # [B, G, X, K, T]
-    return x.permute(4, 0, 1, 3, 2).contiguous()
+def _block(delta: Tensor, added: Tensor, B: Tensor, C: Tensor, *, chunks: int) -> _Block:
+    """Cut the steps of a block [B, G, X, S] into chunks."""
+    return _Block(
+        delta=_in_chunks(delta, chunks)[..., None, :],
+        added=_in_chunks(added, chunks)[..., None, :],
+        B=_in_chunks(B, chunks)[..., None],
+        C=_in_chunks(C, chunks)[..., None, :],
+    )
 
 
-def _scan_from_zero(chunks: _Chunks) -> tuple[list[Tensor], Tensor]:
-    """Scan all chunks at once, each from a zero state.
+def _in_chunks(x: Tensor, chunks: int) -> Tensor:
+    """Bring the step within its chunk to the front, [B, G, X, S] -> [T, B, G, K, X]."""
+    # a step of size zero is the identity, so zeros at the end change no state; where none are added
+    # this is a mere copy, since gathering one step of many channels from the whole length is slow
+    x = F.pad(x, (0, -x.shape[-1] % chunks))
+    return torch.unflatten(x, -1, (chunks, -1)).permute(4, 0, 1, 3, 2).contiguous()
 
-    Returns T outputs [B, G, K, 1, P] and the states at the chunks' ends [B, G, K, N, P].
+
+def _run(block: _Block, A: Tensor, state: Tensor, room: _Room) -> tuple[Tensor, Tensor]:
+    """Scan one block from the state [B, G, N, P] before it.
+
+    Returns its outputs [B, D, K * T] and the state after it [B, G, N, P].
     """
-    outputs = []
-    state = chunks.B[0] * chunks.added[0]  # [B, G, K, N, P]
-    outputs.append(chunks.C[0] @ state)
-    later = (each[1:].unbind(0) for each in (chunks.delta, chunks.added, chunks.B, chunks.C))
-    for delta_t, added_t, B_t, C_t in zip(*later, strict=True):
-        decay = torch.exp(delta_t * chunks.A)  # [B, G, K, N, P]
-        state = torch.addcmul(B_t * added_t, decay, state)
-        outputs.append(C_t @ state)
-    return outputs, state
+    steps = len(block.delta)
+    decays = torch.mul(block.delta, A, out=_first(room.decays, steps)).exp_()  # [T, B, G, K, N, P]
+    added = torch.mul(block.B, block.added, out=_first(room.states, steps))  # [T, B, G, K, N, P]
+    starts = state[:, :, None]  # [B, G, K, N, P]
+    if block.delta.shape[3] > 1:
+        starts = _starts(block.delta.sum(0) * A, decays, added, state)
+    states = _recur(decays, added, starts, room)
+    y = (block.C @ states).squeeze(-2).permute(1, 2, 4, 3, 0)  # [B, G, P, K, T]
+    # a copy, for the next block overwrites the states
+    return y.flatten(3).flatten(1, 2), states[-1, :, :, -1].clone()
 
 
-def _carry(chunks: _Chunks, ends: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the state every chunk begins with [B, G, K, N, P] and the last one [B, G, N, P]."""
-    decays = torch.exp(chunks.elapsed[-1] * chunks.A)  # [B, G, K, N, P]
-    states = [torch.zeros_like(ends[:, :, 0])]
-    for decay, end in zip(decays.unbind(2), ends.unbind(2), strict=True):
-        states.append(torch.addcmul(end, decay, states[-1]))  # [B, G, N, P]
-    return torch.stack(states[:-1], dim=2), states[-1]
+def _first(room: Tensor | None, steps: int) -> Tensor | None:
+    return None if room is None else room[:steps]
 
 
-def _add_carried(chunks: _Chunks, starts: Tensor, outputs: list[Tensor]) -> list[Tensor]:
-    """Add what the chunks' first states still contribute at each step; T times [B, G, K, 1, P]."""
-    if starts.shape[2] == 1:
-        return outputs  # the only chunk begins with the zero state
-    steps = zip(chunks.elapsed.unbind(0), chunks.C.unbind(0), outputs, strict=True)
-    return [
-        output + C_t @ (torch.exp(elapsed_t * chunks.A) * starts)
-        for elapsed_t, C_t, output in steps
-    ]
+def _starts(exponents: Tensor, decays: Tensor, added: Tensor, state: Tensor) -> Tensor:
+    """Return the state that every chunk begins with, [B, G, K, N, P]."""
+    ends = added[0]
+    for decay_t, added_t in zip(decays[1:].unbind(0), added[1:].unbind(0), strict=True):
+        ends = torch.addcmul(added_t, decay_t, ends)
+    starts = [state]
+    before_last = (torch.exp(exponents)[:, :, :-1].unbind(2), ends[:, :, :-1].unbind(2))
+    for decay, end in zip(*before_last, strict=True):
+        starts.append(torch.addcmul(end, decay, starts[-1]))  # [B, G, N, P]
+    return torch.stack(starts, dim=2)
+
+
+def _recur(decays: Tensor, added: Tensor, state: Tensor, room: _Room) -> Tensor:
+    """Step all chunks on from a state [B, G, K, N, P]; return it after each step, T first."""
+    states = []
+    for decay_t, added_t in zip(decays.unbind(0), added.unbind(0), strict=True):
+        into = None if room.states is None else added_t
+        state = torch.addcmul(added_t, decay_t, state, out=into)
+        states.append(state)
+    return torch.stack(states) if room.states is None else added

@@ -11,6 +11,7 @@ from torch import Tensor
 from efficarch.errors import EfficarchError
 from efficarch.scan import native_library
 from efficarch.scan.base import ScanInputs, ScanOutput
+from efficarch.scan.mrss.ladder import Ladder
 from efficarch.scan.mrss.plan import Plan
 from efficarch.scan.native_library import missing
 
@@ -37,7 +38,7 @@ def scan(inputs: ScanInputs, *, return_last_state: bool = False) -> ScanOutput:
 def mrss_scan(inputs: ScanInputs, plan: Plan, *, return_last_state: bool = False) -> ScanOutput:
     """Run the fused multi-resolution scan: the updates of ``plan.deferred`` [B, L] are deferred.
 
-    A deferred token runs no exponential per state and writes no state, as in
+    A deferred token runs one exponential for all its states and writes none, as in
     ``efficarch.scan.mrss.sequential.scan``. A plan that defers nothing runs the plain scan itself.
 
     Raises:
@@ -50,9 +51,16 @@ def mrss_scan(inputs: ScanInputs, plan: Plan, *, return_last_state: bool = False
 
 
 def exp(x: Tensor) -> Tensor:
-    """Return e^x of a float32 tensor as the kernels compute it; for testing them."""
+    """Return e^x of a float32 tensor as softplus and gate compute it; for testing them."""
     native_library.load()
-    result: Tensor = torch.ops.efficarch.exp(x.contiguous())
+    result: Tensor = torch.ops.efficarch.exponential(x.contiguous(), False)
+    return result
+
+
+def exp2(x: Tensor) -> Tensor:
+    """Return 2^x of a finite float32 tensor as the recurrence computes it; to test and time it."""
+    native_library.load()
+    result: Tensor = torch.ops.efficarch.exponential(x.contiguous(), True)
     return result
 
 
@@ -60,10 +68,12 @@ def _run(inputs: ScanInputs, deferred: Tensor | None, return_last_state: bool) -
     _check(inputs)
     native_library.load()
     dtype = inputs.working_dtype
+    A = inputs.A.to(dtype).contiguous()
+    ladder = None if deferred is None else Ladder(A)
     out, state = torch.ops.efficarch.scan(
         _sequences(inputs.u, dtype),
         _sequences(inputs.delta, dtype),
-        inputs.A.to(dtype).contiguous(),
+        A,
         inputs.grouped_B.transpose(-1, -2).contiguous(),  # [B, G, L, N]
         inputs.grouped_C.transpose(-1, -2).contiguous(),  # [B, G, L, N]
         None if inputs.D is None else inputs.D.to(dtype).contiguous(),
@@ -71,6 +81,8 @@ def _run(inputs: ScanInputs, deferred: Tensor | None, return_last_state: bool) -
         None if inputs.delta_bias is None else inputs.delta_bias.to(dtype).contiguous(),
         inputs.delta_softplus,
         deferred,
+        None if ladder is None else ladder.base,
+        None if ladder is None else ladder.rung.int(),
     )
     out = out.to(inputs.u.dtype)
     return (out, state) if return_last_state else out

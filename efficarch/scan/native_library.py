@@ -51,33 +51,47 @@ def load() -> None:
 @cache
 def _load_once() -> str | None:
     problem = missing()
-    if problem is not None:
-        return problem
     library = _cached()
+    if problem is not None or _loads(library):
+        return problem
     try:
         library.parent.mkdir(parents=True, exist_ok=True)
         with _locked(library.with_suffix(".lock")):
-            if not library.exists():
+            # another process may have compiled it while this one waited
+            if not _loads(library):
                 _compile(library)
-        torch.ops.load_library(str(library))
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
+        return (
+            f"the cpp backend cannot keep its kernels in {library.parent}: {error}; "
+            "set TORCH_EXTENSIONS_DIR to a folder that can be written"
+        )
+    except RuntimeError as error:
         return f"the cpp backend cannot be compiled: {_first_error(str(error))}; use chunked"
     return None
 
 
+def _loads(library: Path) -> bool:
+    """Load a library; one that is not there or is damaged counts as not compiled yet."""
+    try:
+        torch.ops.load_library(str(library))
+    except OSError:
+        return False
+    return True
+
+
 def _compile(library: Path) -> None:
-    """Build in a folder of our own and move the result: nobody ever sees half a library."""
+    """Build and load in a folder of our own, and move the result: nobody sees half a library."""
     from torch.utils import cpp_extension
 
     with tempfile.TemporaryDirectory(dir=library.parent) as folder, _ninja_on_path():
-        built = cpp_extension.load(
+        built: str = cpp_extension.load(
             name=library.stem,
             sources=[str(source) for source in sorted(_FOLDER.glob("*.cpp"))],
             extra_cflags=_flags(),
             build_directory=folder,
             is_python_module=False,
         )
-        built.replace(library)
+        Path(built).replace(library)
 
 
 def _flags() -> list[str]:

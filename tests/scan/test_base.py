@@ -6,8 +6,14 @@ import pytest
 import torch
 
 from efficarch.scan import ScanInputs, synthetic_inputs
-from efficarch.scan.base import STEP_RANGE, skip_and_gate, step_sizes
-from tests.scan.samples import random_inputs
+from efficarch.scan.base import (
+    MAX_STATE,
+    STEP_RANGE,
+    require_no_negative_step,
+    skip_and_gate,
+    step_sizes,
+)
+from tests.scan.samples import bare_inputs, random_inputs
 
 WRONG = {
     "u": (torch.zeros(2, 4), r"u has shape \(2, 4\), expected \(batch, channels, length\)"),
@@ -52,6 +58,120 @@ def test_complex_decay_is_refused() -> None:
     """Complex A is part of mamba-ssm's interface but not of this one."""
     with pytest.raises(ValueError, match=r"complex64, expected a real"):
         replace(random_inputs(7), A=torch.zeros(4, 8, dtype=torch.complex64))
+
+
+def test_half_decay_is_refused() -> None:
+    """A in half precision has lost what tells slow channels apart."""
+    with pytest.raises(
+        ValueError,
+        match=r"A has shape \(4, 8\), torch.bfloat16 on cpu, expected float32 or float64",
+    ):
+        replace(random_inputs(7), A=torch.zeros(4, 8, dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize("state", [0, MAX_STATE + 1])
+def test_a_state_outside_the_common_range_is_refused(state: int) -> None:
+    """Every backend takes 1 to 256 states, as mamba-ssm's kernel does."""
+    sentence = rf"A has shape \(4, {state}\), expected a state .* of 1 to 256"
+    with pytest.raises(ValueError, match=sentence):
+        ScanInputs(
+            *(torch.zeros(2, 4, 7),) * 2,
+            torch.zeros(4, state),
+            *(torch.zeros(2, state, 7),) * 2,
+        )
+
+
+def test_the_largest_state_is_accepted() -> None:
+    """The limit itself is inside."""
+    per_step = (torch.zeros(2, 4, 7),) * 2
+    projected = (torch.zeros(2, MAX_STATE, 7),) * 2
+
+    assert ScanInputs(*per_step, torch.zeros(4, MAX_STATE), *projected).state == MAX_STATE
+
+
+@pytest.mark.parametrize("name", ["delta", "B", "C", "z"])
+def test_mixed_dtypes_are_refused(name: str) -> None:
+    """What varies over the length has one dtype; a kernel reads no two."""
+    inputs = random_inputs(7)
+    half = getattr(inputs, name).half()
+    sentence = rf"{name} has shape \(2, .*\), torch.float16 on cpu, expected torch.float32, as u"
+
+    with pytest.raises(ValueError, match=sentence):
+        replace(inputs, **{name: half})
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.complex64, torch.float8_e5m2])
+def test_a_dtype_that_no_backend_computes_in_is_refused(dtype: torch.dtype) -> None:
+    """Integers, complex numbers and 8 bits are named, with what is expected."""
+    sentence = rf"u has shape \(2, 4, 7\), {dtype} on cpu, expected a floating dtype of 16 to 64"
+
+    with pytest.raises(ValueError, match=sentence):
+        replace(random_inputs(7), u=torch.zeros(2, 4, 7).to(dtype))
+
+
+@pytest.mark.parametrize("name", ["delta", "A", "B", "C", "D", "z", "delta_bias"])
+def test_mixed_devices_are_refused(name: str) -> None:
+    """A tensor that was left behind is named, with both devices."""
+    inputs = random_inputs(7)
+    elsewhere = getattr(inputs, name).to("meta")
+
+    with pytest.raises(ValueError, match=rf"{name} has shape .* on meta, expected cpu, as u"):
+        replace(inputs, **{name: elsewhere})
+
+
+def test_values_are_not_looked_at() -> None:
+    """NaN and infinity are for the scan to carry; looking for them would read every tensor."""
+    inputs = random_inputs(7)
+
+    assert replace(inputs, u=torch.full_like(inputs.u, float("nan"))).u.isnan().all()
+    assert replace(inputs, delta=torch.full_like(inputs.delta, float("inf"))).delta.isinf().all()
+
+
+def test_a_negative_step_is_refused() -> None:
+    """The step is named: without a softplus, delta and its bias are all there is to it."""
+    inputs = bare_inputs(7)
+    delta = inputs.delta.clone()
+    delta[1, 2, 3] = -0.25
+
+    with pytest.raises(
+        ValueError, match=r"delta has shape \(2, 4, 7\) and, bias included, a step of -0.25"
+    ):
+        require_no_negative_step(replace(inputs, delta=delta))
+
+
+def test_the_bias_counts_towards_the_step() -> None:
+    """It can make a step of zero negative, in its own channel, and a negative one positive."""
+    inputs = bare_inputs(7)
+    still = torch.zeros_like(inputs.delta)
+    one_below = torch.tensor([0.0, -0.5, 1.0, 0.0]).double()
+
+    require_no_negative_step(replace(inputs, delta=still))
+    require_no_negative_step(replace(inputs, delta=still - 1, delta_bias=1 + torch.zeros(4)))
+    with pytest.raises(ValueError, match=r"a step of -0.5, expected none below 0"):
+        require_no_negative_step(replace(inputs, delta=still, delta_bias=one_below))
+
+
+def test_after_a_softplus_no_step_is_negative() -> None:
+    """Whatever delta is: nothing is read and nothing refused."""
+    inputs = random_inputs(7)
+
+    require_no_negative_step(replace(inputs, delta=inputs.delta - 100))
+
+
+def test_no_device_is_waited_for() -> None:
+    """Elsewhere than on the CPU nothing is checked: meta tensors have no values to read."""
+    inputs = bare_inputs(7).to(torch.float32, "meta")
+
+    require_no_negative_step(inputs)
+
+
+def test_nan_is_not_a_negative_step() -> None:
+    """It goes on into the scan, beside whatever else is there."""
+    inputs = bare_inputs(7)
+    delta = inputs.delta.clone()
+    delta[0, 0, 0] = float("nan")
+
+    require_no_negative_step(replace(inputs, delta=delta))
 
 
 def test_half_inputs_keep_wide_parameters() -> None:

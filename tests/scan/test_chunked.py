@@ -1,6 +1,8 @@
 """Claims about the chunked scan: reordering changes the speed, not the result."""
 
 from dataclasses import replace
+from functools import partial
+from unittest import mock
 
 import pytest
 import torch
@@ -67,15 +69,19 @@ def test_passes_the_test_of_mamba_ssm(length: int, groups: int) -> None:
 @given(
     length=st.integers(1, 60),
     chunk=st.integers(1, 70),
+    states=st.sampled_from([1, 128, 2**15]),
     groups=st.sampled_from([1, 2, 4]),
     seed=st.integers(0, 2**16),
 )
-@settings(max_examples=50, deadline=None, database=None)
-def test_any_chunk_gives_the_same_result(length: int, chunk: int, groups: int, seed: int) -> None:
-    """The chunk is a matter of speed: whole, ragged or longer than the sequence."""
+@settings(max_examples=100, deadline=None, database=None)
+def test_any_blocks_give_the_same_result(
+    length: int, chunk: int, states: int, groups: int, seed: int
+) -> None:
+    """Blocks are a matter of speed: one chunk or many, whole, ragged, longer than the sequence."""
     inputs = random_inputs(length, groups=groups, seed=seed).double()
 
-    out, state = chunked.scan(inputs, chunk=chunk, return_last_state=True)
+    with mock.patch.object(chunked, "STATES", states):
+        out, state = chunked.scan(inputs, chunk=chunk, return_last_state=True)
     expected, expected_state = naive.scan(inputs, return_last_state=True)
 
     torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-10)
@@ -156,9 +162,34 @@ def test_inputs_are_left_untouched() -> None:
     assert all(torch.equal(x, getattr(inputs, name)) for name, x in before.items())
 
 
-def test_gradients_match_the_oracle() -> None:
+def test_results_stay_when_the_scan_runs_again() -> None:
+    """The memory that blocks share belongs to one call."""
+    out, state = chunked.scan(random_inputs(300), return_last_state=True)
+    before = out.clone(), state.clone()
+
+    chunked.scan(random_inputs(300, seed=1), return_last_state=True)
+
+    assert torch.equal(out, before[0])
+    assert torch.equal(state, before[1])
+
+
+def test_gradients_or_not_give_the_same_result() -> None:
+    """What autograd records is what runs without it."""
+    inputs = random_inputs(300)
+    expected = chunked.scan(inputs)
+
+    inputs.u.requires_grad_()
+
+    assert torch.equal(chunked.scan(inputs).detach(), expected)
+
+
+@pytest.mark.parametrize("states", [1, 128, 2**15], ids="states={}".format)
+@pytest.mark.parametrize("chunk", [3, 16], ids="chunk={}".format)
+def test_gradients_match_the_oracle(chunk: int, states: int) -> None:
     """The gradient of every input, through output and last state, is that of the naive scan."""
-    actual, expected = _gradients(chunked.scan), _gradients(naive.scan)
+    with mock.patch.object(chunked, "STATES", states):
+        actual = _gradients(partial(chunked.scan, chunk=chunk))
+    expected = _gradients(naive.scan)
 
     assert list(actual) == ["u", "delta", "A", "B", "C", "D", "z", "delta_bias"]
     for name, gradient in actual.items():

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from efficarch.scan.base import ScanInputs, step_sizes
 from efficarch.scan.mrss.plan import MAX_RUN, Plan
+from efficarch.scan.mrss.runs import Runs, spread
 
 # B batch, D channels, N state size, L length, K committed tokens, G groups, P channels of a group
 
@@ -43,30 +44,27 @@ def compact(inputs: ScanInputs, plan: Plan) -> Compacted:
     """
     plan.check_matches(inputs.u.shape[0], inputs.length)
     delta = step_sizes(inputs)  # [B, D, L]
-    committed = ~plan.deferred
-    order = committed.long().cumsum(-1)  # [B, L]
-    run = order - committed.long()  # [B, L], the step that a token's input goes into
-    steps = int(order[:, -1].max())
-    span = _sums(delta, run, steps)  # [B, D, K]
+    runs = Runs(plan)
+    span = runs.sums(delta)  # [B, D, K]
     behind = _behind(delta, plan.deferred)  # [B, D, L]
     mean = inputs.A.to(delta.dtype).mean(-1)[:, None]  # [D, 1]
     added = torch.exp(mean * behind) * delta * inputs.u.to(delta.dtype)  # [B, D, L]
-    total = _sums(added, run, steps)  # [B, D, K]
+    total = runs.sums(added)  # [B, D, K]
     return Compacted(
         ScanInputs(
             u=torch.where(span > 0, total / span, 0.0),
             delta=span,
             A=inputs.A,
-            B=_least_squares(inputs, added, total, run),
-            C=_sums(inputs.grouped_C * committed[:, None, None], run, steps),
+            B=_least_squares(inputs, added, total, runs),
+            C=runs.sums(inputs.grouped_C * ~plan.deferred[:, None, None]),
         ),
-        step=order - 1,
+        step=runs.last_seen,
     )
 
 
 def expand(y: Tensor, compacted: Compacted) -> Tensor:  # [B, D, K] -> [B, D, L]
     """Return at each token the output of the last committed one: the emission ``hold``."""
-    return _at(y, compacted.step)
+    return y.gather(-1, spread(compacted.step, y))
 
 
 def local(inputs: ScanInputs, plan: Plan) -> Tensor:
@@ -83,16 +81,17 @@ def local(inputs: ScanInputs, plan: Plan) -> Tensor:
     return seen.flatten(1, 2)
 
 
-def _least_squares(inputs: ScanInputs, added: Tensor, total: Tensor, run: Tensor) -> Tensor:
+def _least_squares(inputs: ScanInputs, added: Tensor, total: Tensor, runs: Runs) -> Tensor:
     """Return B' of every run, [B, G, N, K]."""
-    groups, steps = (inputs.groups, -1), total.shape[-1]
+    groups = (inputs.groups, -1)
     parts = torch.unflatten(added, 1, groups)  # [B, G, P, L]
     whole = torch.unflatten(total, 1, groups)  # [B, G, P, K]
     size = whole.square().sum(2)  # [B, G, K]
-    share = (parts * _at(whole, run)).sum(2)  # [B, G, L]
+    at_tokens = runs.at_tokens(size)
+    share = (parts * runs.at_tokens(whole)).sum(2)  # [B, G, L]
     # a run that adds nothing may have any B
-    weight = torch.where(_at(size, run) > 0, share / _at(size, run), 0.0)
-    return _sums(weight[:, :, None] * inputs.grouped_B, run, steps)
+    weight = torch.where(at_tokens > 0, share / at_tokens, 0.0)
+    return runs.sums(weight[:, :, None] * inputs.grouped_B)
 
 
 def _behind(delta: Tensor, deferred: Tensor) -> Tensor:
@@ -103,19 +102,6 @@ def _behind(delta: Tensor, deferred: Tensor) -> Tensor:
         behind = behind + waits[:, None] * _shifted(delta, -ahead)
         waits = waits & _shifted(deferred, -ahead)
     return behind
-
-
-def _sums(x: Tensor, run: Tensor, steps: int) -> Tensor:  # [B, ..., L] -> [B, ..., K]
-    return x.new_zeros(*x.shape[:-1], steps).scatter_add(-1, _like(run, x), x)
-
-
-def _at(x: Tensor, step: Tensor) -> Tensor:  # [B, ..., K] -> [B, ..., L]
-    return x.gather(-1, _like(step, x))
-
-
-def _like(index: Tensor, x: Tensor) -> Tensor:  # [B, L] -> [B, ..., L]
-    shape = (*x.shape[:-1], index.shape[-1])
-    return index.reshape(len(index), *[1] * (x.ndim - 2), -1).expand(shape)
 
 
 def _shifted(x: Tensor, steps: int) -> Tensor:

@@ -3,8 +3,9 @@
 // One vector holds one step of as many channels as it has lanes; the states of a block of channels
 // stay in registers while time advances over a tile. What costs: per step, channel and state one
 // exponential and three multiply-adds; per step and channel the softplus, the gate and the
-// transposition of four arrays. A deferred step of the multi-resolution form has no exponential
-// per state: one multiply-add reads the state, two fold its input into the run's commit.
+// transposition of four arrays. A deferred step of the multi-resolution form has one exponential in
+// all: the decays of its states are powers of it. One multiply-add per state reads the state; one
+// more folds its input into the run's commit, and none where the run's B are alike.
 #include "scan.h"
 
 #include "tiles.h"
@@ -22,10 +23,11 @@ struct Tile {
   static constexpr int kSteps = kTile + kWidth<T>;
   using Steps = Vector<T>[kMostPending + kSteps];
   alignas(64) Steps step;   // delta; of a committed token summed over its run
-  alignas(64) Steps input;  // delta * u; of a pending token the part that does not decay
-  alignas(64) Steps early;  // of a pending token the part that decays with the whole run
-  alignas(64) Steps elapsed;  // of a deferred token: delta since the last commit
-  alignas(64) Steps decay;  // of a deferred token: of the state since the last commit
+  alignas(64) Steps input;  // delta * u
+  // decay of the first rung: of a deferred token from the last commit to it, and once its run is
+  // committed from it to the commit
+  alignas(64) Steps decay;
+  alignas(64) Steps since;
   alignas(64) Vector<T> y[kSteps];
 };
 
@@ -34,8 +36,8 @@ template <class T>
 struct Run {
   int pending = 0;
   Vector<T> elapsed{};
-  Vector<T> decay = splat<T>(1);
-  Vector<T> added[kMostPending];  // delta * u of the pending tokens, decayed until now
+  Vector<T> decay = splat<T>(1);  // of the first rung, since the last commit
+  Vector<T> since[kMostPending];  // the same since each pending token
 };
 
 template <class T>
@@ -43,7 +45,7 @@ struct Block {
   Place at;
   int64_t group;
   std::vector<Vector<T>> A, state;  // [N] each
-  Vector<T> D{}, bias{}, mean_A{};
+  Vector<T> D{}, bias{}, base{};
   Vector<T> largest_step{};  // beyond it the exponents of a run might overflow
 };
 
@@ -66,13 +68,12 @@ Block<T> make_block(const Problem<T>& p, int64_t index) {
     for (int lane = 0; lane < block.at.lanes; ++lane)
       A[lane] = p.A[(block.at.channel + lane) * p.states + n] * static_cast<T>(kLog2E);
     block.A[n] = A;
-    block.mean_A += A;
     const Vector<T> size = A < 0 ? -A : A;
     largest = size > largest ? size : largest;
   }
-  block.mean_A /= static_cast<T>(p.states);
   block.largest_step = splat<T>(std::numeric_limits<T>::max() / (kMostPending + 1)) / largest;
   if (p.D) block.D = load_some(p.D + block.at.channel, block.at.lanes);
+  if (p.base) block.base = static_cast<T>(kLog2E) * load_some(p.base + block.at.channel, block.at.lanes);
   if (p.bias) block.bias = load_some(p.bias + block.at.channel, block.at.lanes);
   return block;
 }
@@ -94,38 +95,63 @@ void prepare(const Problem<T>& p, const Block<T>& block, Tile<T>& tile) {
   }
 }
 
-// Splits the inputs of the pending tokens between the two ends of their run: the chord weight
-// 1 - share * (1 - decay of the run) is one part that decays with the run and one that does not.
-template <class T>
-void commit_inputs(Tile<T>& tile, Run<T>& run, int t) {
-  const int e = kMostPending + t;
-  const Vector<T> span = run.elapsed + tile.step[e];
-  tile.step[e] = span;
-  // where no time passed at all, every weight is 1
-  const Vector<T> per_span = span > 0 ? T(1) / span : Vector<T>{};
-  for (int i = e - run.pending; i < e; ++i) {
-    tile.early[i] = (span - tile.elapsed[i]) * per_span * tile.input[i];
-    tile.input[i] -= tile.early[i];
+// The decays of the rungs from that of the first.
+template <class T, int Rungs>
+inline __attribute__((always_inline)) void climb(Vector<T> first, Vector<T>* decays) {
+  decays[0] = first;
+  if constexpr (Rungs > 1) {
+    decays[1] = first * first;
+    decays[2] = decays[1] * first;
+#pragma GCC unroll 16
+    for (int k = 3; k < Rungs; ++k) decays[k] = decays[k - 2] * decays[k - 2];
   }
+}
+
+// Lets the steps of a run pass until its commit.
+template <class T>
+void end_run(const Block<T>& block, Tile<T>& tile, Run<T>& run, int t) {
+  if (!run.pending) return;
+  const int e = kMostPending + t;
+  const Vector<T> decay = exp2(block.base * tile.step[e]);
+  for (int j = 0; j < run.pending; ++j) tile.since[e - run.pending + j] = run.since[j] * decay;
+  tile.step[e] += run.elapsed;
   run = Run<T>{};
 }
 
 // Adds what a deferred token reads of the run's own inputs to its y.
-template <class T>
+template <class T, int Rungs>
 void defer_input(const Block<T>& block, const T* products, Tile<T>& tile, Run<T>& run, int t) {
   const int i = kMostPending + t;
-  const Vector<T> decay = exp2(block.mean_A * tile.step[i]);
+  const Vector<T> decay = exp2(block.base * tile.step[i]);
   run.decay *= decay;
   run.elapsed += tile.step[i];
   tile.decay[i] = run.decay;
-  tile.elapsed[i] = run.elapsed;
   Vector<T> y = tile.y[t] + tile.input[i] * products[0];
   for (int j = 0; j < run.pending; ++j) {
-    run.added[j] *= decay;
-    y += run.added[j] * products[run.pending - j];
+    run.since[j] *= decay;
+    Vector<T> decays[Rungs];
+    climb<T, Rungs>(run.since[j], decays);
+    const T* parts = products + 1 + (run.pending - 1 - j) * Rungs;
+    Vector<T> sum = decays[0] * parts[0];
+#pragma GCC unroll 16
+    for (int k = 1; k < Rungs; ++k) sum += decays[k] * parts[k];
+    y += sum * tile.input[i - run.pending + j];
   }
-  run.added[run.pending++] = tile.input[i];
+  run.since[run.pending++] = splat<T>(1);
   tile.y[t] = y;
+}
+
+// Goes through the steps of a tile and prepares what its runs need.
+template <class T, int Rungs>
+void prepare_runs(const Block<T>& block, const bool* deferred, const T* products, Tile<T>& tile,
+                  Run<T>& run) {
+  for (int t = 0; t < block.at.steps; ++t) {
+    if (deferred[t]) {
+      defer_input<T, Rungs>(block, products + t * products_per_step(Rungs), tile, run, t);
+    } else {
+      end_run(block, tile, run, t);
+    }
+  }
 }
 
 // What the loops over time need of one tile and some of the states.
@@ -139,79 +165,137 @@ struct Stretch {
   int steps;
   const bool* deferred;
   int pending;
+  const int* rung;  // at the first of the states
+  const T* shared;  // as B
+  const bool* steady;
 };
 
-// One commit of a run with Pending tokens before it: h <- decay * (h + early) + input, y += C h.
-template <class T, int States, int Pending>
-inline __attribute__((always_inline)) void commit(
+// A step that updates the state, with B its row: h <- decay * h + input * B, y += C h.
+template <class T, int States>
+inline __attribute__((always_inline)) void update(
     const Stretch<T>& s, Tile<T>& tile, int t, Vector<T>* h) {
-  const Vector<T>* input = tile.input + kMostPending + t;
-  const Vector<T>* early = tile.early + kMostPending + t;
-  const Vector<T> span = tile.step[kMostPending + t];
+  const Vector<T> input = tile.input[kMostPending + t];
+  const Vector<T> step = tile.step[kMostPending + t];
   const T* B = s.B + t * s.per_step;
   const T* C = s.C + t * s.per_step;
   Vector<T> y[2] = {tile.y[t], Vector<T>{}};
 #pragma GCC unroll 16
   for (int n = 0; n < States; ++n) {
-    Vector<T> decays = h[n];
-    Vector<T> stays = input[0] * B[n];
-#pragma GCC unroll 4
-    for (int j = 1; j <= Pending; ++j) {
-      decays += early[-j] * B[n - j * s.per_step];
-      stays += input[-j] * B[n - j * s.per_step];
-    }
-    h[n] = exp2(s.A[n] * span) * decays + stays;
+    h[n] = exp2(s.A[n] * step) * h[n] + input * B[n];
     y[n % 2] += h[n] * C[n];
   }
   tile.y[t] = y[0] + y[1];
 }
 
-template <class T, int States>
+// The commit of a run whose B are alike: its inputs are summed on each rung, then as above.
+template <class T, int States, int Rungs>
+inline __attribute__((always_inline)) void commit_steady(
+    const Stretch<T>& s, Tile<T>& tile, int t, int pending, Vector<T>* h) {
+  const int e = kMostPending + t;
+  Vector<T> inputs[Rungs];
+#pragma GCC unroll 16
+  for (int k = 0; k < Rungs; ++k) inputs[k] = tile.input[e];
+  for (int i = e - pending; i < e; ++i) {
+    Vector<T> decays[Rungs];
+    climb<T, Rungs>(tile.since[i], decays);
+#pragma GCC unroll 16
+    for (int k = 0; k < Rungs; ++k) inputs[k] += decays[k] * tile.input[i];
+  }
+  const Vector<T> step = tile.step[e];
+  const T* B = s.shared + t * s.per_step;
+  const T* C = s.C + t * s.per_step;
+  Vector<T> y[2] = {tile.y[t], Vector<T>{}};
+#pragma GCC unroll 16
+  for (int n = 0; n < States; ++n) {
+    h[n] = exp2(s.A[n] * step) * h[n] + inputs[s.rung[n]] * B[n];
+    y[n % 2] += h[n] * C[n];
+  }
+  tile.y[t] = y[0] + y[1];
+}
+
+// The commit of any other run: each of its inputs has its own B.
+template <class T, int States, int Rungs>
+inline __attribute__((always_inline)) void commit(
+    const Stretch<T>& s, Tile<T>& tile, int t, int pending, Vector<T>* h) {
+  const int e = kMostPending + t;
+  const Vector<T> step = tile.step[e];
+  const T* C = s.C + t * s.per_step;
+#pragma GCC unroll 16
+  for (int n = 0; n < States; ++n) h[n] *= exp2(s.A[n] * step);
+  for (int back = pending; back >= 0; --back) {
+    Vector<T> inputs[Rungs];
+    climb<T, Rungs>(back ? tile.since[e - back] : splat<T>(1), inputs);
+#pragma GCC unroll 16
+    for (int k = 0; k < Rungs; ++k) inputs[k] *= tile.input[e - back];
+    const T* B = s.B + (t - back) * s.per_step;
+#pragma GCC unroll 16
+    for (int n = 0; n < States; ++n) h[n] += inputs[s.rung[n]] * B[n];
+  }
+  Vector<T> y[2] = {tile.y[t], Vector<T>{}};
+#pragma GCC unroll 16
+  for (int n = 0; n < States; ++n) y[n % 2] += h[n] * C[n];
+  tile.y[t] = y[0] + y[1];
+}
+
+// A deferred step: y += C (decay * h), summed over the states of a rung before it is decayed.
+template <class T, int States, int Rungs>
 inline __attribute__((always_inline)) void read(
     const Stretch<T>& s, Tile<T>& tile, int t, const Vector<T>* h) {
+  Vector<T> decays[Rungs];
+  climb<T, Rungs>(tile.decay[kMostPending + t], decays);
   const T* C = s.C + t * s.per_step;
-  Vector<T> sum[4] = {};
+  Vector<T> y = tile.y[t], sum{};
 #pragma GCC unroll 16
-  for (int n = 0; n < States; ++n) sum[n % 4] += h[n] * C[n];
-  tile.y[t] += tile.decay[kMostPending + t] * ((sum[0] + sum[1]) + (sum[2] + sum[3]));
+  for (int n = 0; n < States; ++n) {
+    sum += h[n] * C[n];
+    if (n == States - 1 || s.rung[n] != s.rung[n + 1]) {
+      y += decays[s.rung[n]] * sum;
+      sum = Vector<T>{};
+    }
+  }
+  tile.y[t] = y;
 }
 
 template <class T, int States>
 void advance(const Stretch<T>& s, Tile<T>& tile) {
   Vector<T> h[States];
   for (int n = 0; n < States; ++n) h[n] = s.state[n];
-  for (int t = 0; t < s.steps; ++t) commit<T, States, 0>(s, tile, t, h);
+  for (int t = 0; t < s.steps; ++t) update<T, States>(s, tile, t, h);
   for (int n = 0; n < States; ++n) s.state[n] = h[n];
 }
 
-template <class T, int States>
+template <class T, int States, int Rungs>
 void advance_runs(const Stretch<T>& s, Tile<T>& tile) {
   Vector<T> h[States];
   for (int n = 0; n < States; ++n) h[n] = s.state[n];
   int pending = s.pending;
   for (int t = 0; t < s.steps; ++t) {
     if (s.deferred[t]) {
-      read<T, States>(s, tile, t, h);
+      read<T, States, Rungs>(s, tile, t, h);
       ++pending;
       continue;
     }
-    switch (pending) {
-      case 0: commit<T, States, 0>(s, tile, t, h); break;
-      case 1: commit<T, States, 1>(s, tile, t, h); break;
-      case 2: commit<T, States, 2>(s, tile, t, h); break;
-      default: commit<T, States, 3>(s, tile, t, h);
+    if (!pending) {
+      update<T, States>(s, tile, t, h);
+    } else if (s.steady[t]) {
+      commit_steady<T, States, Rungs>(s, tile, t, pending, h);
+    } else {
+      commit<T, States, Rungs>(s, tile, t, pending, h);
     }
     pending = 0;
   }
   for (int n = 0; n < States; ++n) s.state[n] = h[n];
 }
 
-// Advances all states over one tile, as many at a time as fit into registers.
-template <class T, int States>
+// Advances all states over one tile, as many at a time as fit into registers; without rungs every
+// step updates the state.
+template <class T, int States, int Rungs>
 void advance_states(Stretch<T> s, int64_t states, Tile<T>& tile) {
   for (; states >= States; states -= States) {
-    if (s.deferred) {
-      advance_runs<T, States>(s, tile);
+    if constexpr (Rungs > 0) {
+      advance_runs<T, States, Rungs>(s, tile);
+      s.rung += States;
+      s.shared += States;
     } else {
       advance<T, States>(s, tile);
     }
@@ -221,7 +305,7 @@ void advance_states(Stretch<T> s, int64_t states, Tile<T>& tile) {
     s.C += States;
   }
   if constexpr (States > 1) {
-    if (states) advance_states<T, States / 2>(s, states, tile);
+    if (states) advance_states<T, States / 2, Rungs>(s, states, tile);
   }
 }
 
@@ -240,7 +324,6 @@ template <class T>
 void keep_pending(Tile<T>& tile, int steps) {
   for (int i = 0; i < kMostPending; ++i) {
     tile.input[i] = tile.input[i + steps];
-    tile.elapsed[i] = tile.elapsed[i + steps];
   }
 }
 
@@ -251,9 +334,8 @@ int64_t blocks(const Problem<T>& p) {
   return p.batch * p.groups * ((p.channels / p.groups + kWidth<T> - 1) / kWidth<T>);
 }
 
-template <class T>
-void scan_block(const Problem<T>& p, int64_t index) {
-  Block<T> block = make_block(p, index);
+template <class T, int Rungs>
+void scan_steps(const Problem<T>& p, Block<T>& block) {
   Place& at = block.at;
   Tile<T> tile;
   Run<T> run;
@@ -261,21 +343,37 @@ void scan_block(const Problem<T>& p, int64_t index) {
   for (at.start = 0; at.start < p.length; at.start += at.steps) {
     at.steps = static_cast<int>(p.length - at.start < kTile ? p.length - at.start : kTile);
     prepare(p, block, tile);
-    const int64_t row = (first + at.start) * p.states;
-    const bool* deferred = p.deferred ? p.deferred + at.row * p.length + at.start : nullptr;
-    const Stretch<T> stretch = {block.A.data(), block.state.data(), p.B + row, p.C + row,
-                                p.states, at.steps, deferred, run.pending};
-    for (int t = 0; deferred && t < at.steps; ++t) {
-      if (deferred[t]) {
-        defer_input(block, p.products + (first + at.start + t) * kMostPending, tile, run, t);
-      } else {
-        commit_inputs(tile, run, t);
-      }
+    const int64_t step = first + at.start;
+    const int64_t row = step * p.states;
+    Stretch<T> stretch = {block.A.data(), block.state.data(), p.B + row, p.C + row, p.states, at.steps};
+    if constexpr (Rungs > 0) {
+      stretch.deferred = p.deferred + at.row * p.length + at.start;
+      stretch.pending = run.pending;
+      stretch.rung = p.rung;
+      stretch.shared = p.shared + row;
+      stretch.steady = p.steady + step;
+      const T* products = p.products + step * products_per_step(Rungs);
+      prepare_runs<T, Rungs>(block, stretch.deferred, products, tile, run);
     }
-    advance_states<T, 16>(stretch, p.states, tile);
+    advance_states<T, 16, Rungs>(stretch, p.states, tile);
     finish(p, block, tile);
-    if (deferred) keep_pending(tile, at.steps);
+    if constexpr (Rungs > 0) keep_pending(tile, at.steps);
   }
+}
+
+template <class T>
+void scan_block(const Problem<T>& p, int64_t index) {
+  Block<T> block = make_block(p, index);
+  if (!p.deferred) {
+    scan_steps<T, 0>(p, block);
+  } else if (p.rungs == 1) {
+    scan_steps<T, 1>(p, block);
+  } else if (p.rungs == 8) {
+    scan_steps<T, 8>(p, block);
+  } else {
+    scan_steps<T, kRungs>(p, block);
+  }
+  const Place& at = block.at;
   for (int64_t n = 0; n < p.states; ++n)
     for (int lane = 0; lane < at.lanes; ++lane)
       p.last[(at.row * p.channels + at.channel + lane) * p.states + n] = block.state[n][lane];
@@ -286,11 +384,13 @@ template int64_t blocks(const Problem<double>&);
 template void scan_block(const Problem<float>&, int64_t);
 template void scan_block(const Problem<double>&, int64_t);
 
-void exponentials(const float* from, float* to, int64_t count) {
-  for (int64_t i = 0; i < count; i += kWidth<float>) {
-    const int some = static_cast<int>(count - i < kWidth<float> ? count - i : kWidth<float>);
-    store_some(to + i, exp<float>(load_some(from + i, some)), some);
-  }
+void exponentials(const float* from, float* to, int64_t count, bool binary) {
+  constexpr int width = kWidth<float>;
+  const auto of = [binary](Vector<float> x) { return binary ? exp2(x) : exp<float>(x); };
+  int64_t i = 0;
+  for (; i + width <= count; i += width) store(to + i, of(load(from + i)));
+  const int rest = static_cast<int>(count - i);
+  if (rest) store_some(to + i, of(load_some(from + i, rest)), rest);
 }
 
 }  // namespace efficarch

@@ -1,0 +1,1 @@
+"""Times the scan backends against each other, peers and the machine."""
