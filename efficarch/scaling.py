@@ -29,6 +29,8 @@ Draws = NDArray[np.int64]
 DOMINATES = 10.0
 MIN_LENGTHS = 5
 RESAMPLES = 1_999
+ROUNDING = 1e-9
+"""Slopes of exact power laws differ by less."""
 LINEAR_SHARE, QUADRATIC_SHARE = 0.05, 0.80
 """Most and least of the time at the longest length that the quadratic term of a linear and of a
 quadratic curve explains."""
@@ -65,7 +67,7 @@ class Slope:
             found.append(
                 f"resampled rounds give {boot.value:.3f} [{boot.low:.3f}, {boot.high:.3f}]"
             )
-        if not b.low <= short <= b.high:
+        if not b.low - ROUNDING <= short <= b.high + ROUNDING:
             found.append(f"without length {self.lengths[0]:,} it is {short:.3f}")
         return tuple(found)
 
@@ -210,8 +212,7 @@ def fit_nested(sweep: Sweep) -> Nested | Refusal:
     if len(chosen) < MIN_LENGTHS:
         return _too_few(sweep, chosen)
     # in units of the longest length, so that c is already c N^2 there
-    n = np.array([sweep.lengths[index] for index in chosen], float)  # [K]
-    n /= n[-1]
+    n = np.array([sweep.lengths[at] / sweep.lengths[chosen[-1]] for at in chosen])  # [K]
     t = np.exp(_typical(sweep, chosen, _once(sweep))[:, 0])  # [K]
     model = np.stack([np.ones_like(n), n, n**2], axis=1) / t[:, None]  # [K, 3]
     wanted = np.ones_like(n)  # [K]
@@ -273,7 +274,7 @@ def crossover(scaling: Scaling, seed: int = 0) -> Crossover | Refusal:
     x = np.log(np.array(lengths, float))  # [K]
     ratio = _log_latency(subject, x) - _log_latency(reference, x)  # [K, R]
     (point,), points = (
-        _crossings(x, np.median(ratio[:, draws], axis=2))
+        np.array([_crossing(x, column) for column in np.median(ratio[:, draws], axis=2).T])
         for draws in (_once(subject), _draw(subject, seed))
     )
     low, high = (0.0 if end == -inf else exp(end) if end < inf else inf for end in _tails(points))
@@ -288,12 +289,8 @@ def _log_latency(sweep: Sweep, x: Floats) -> Floats:  # [K] -> [K, R]
     return np.stack([np.interp(x, own, column) for column in y.T], axis=1)
 
 
-def _crossings(x: Floats, ratio: Floats) -> Floats:  # [K], [K, S] -> [S]
-    """Return the log length after which a log ratio stays below 0; -inf if it always is."""
-    return np.array([_crossing(x, column) for column in ratio.T])
-
-
 def _crossing(x: Floats, ratio: Floats) -> float:  # [K], [K]
+    """Return the log length after which a log ratio stays below 0; -inf if it always is."""
     slower = np.flatnonzero(ratio >= 0)
     if not len(slower):
         return -inf
