@@ -29,15 +29,6 @@ def _inputs(bench: Bench, channels: int) -> Callable[[int], ScanInputs]:
     )
 
 
-def _skip_where_it_cannot_run(backend: Backend, device: str) -> None:
-    """Skip a backend of another device, and one of the GPU that is not installed there."""
-    if device not in backend.devices:
-        pytest.skip(f"{backend.name} runs on {' and '.join(backend.devices)} only")
-    reason = backend.missing()
-    if reason is not None and "cpu" not in backend.devices:
-        pytest.skip(reason)
-
-
 def _marks(backend: Backend) -> list[pytest.MarkDecorator]:
     return [] if "cpu" in backend.devices else [pytest.mark.cuda]
 
@@ -52,7 +43,6 @@ CASES = [
 @pytest.mark.parametrize(("backend", "length"), CASES)
 def test_selective_scan(bench: Bench, backend: Backend, length: int) -> None:
     """The scan gives the float64 oracle's output and keeps its place against attention."""
-    _skip_where_it_cannot_run(backend, bench.device)
     result = bench.scan(backend=backend, inputs=_inputs(bench, CHANNELS)(length))
 
     assert result.latency <= result.budget.latency
@@ -101,7 +91,6 @@ SCALED = [
 def test_scaling(bench: Bench, backend: Backend, scaling: str) -> None:
     """The scan grows linearly with length, attention quadratically."""
     assert scaling == "scan"
-    _skip_where_it_cannot_run(backend, bench.device)
     swept = ON_CUDA if bench.device == "cuda" else ON_CPU[backend.name]
     result = bench.scan_scaling(
         backend=backend,
