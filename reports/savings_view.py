@@ -89,7 +89,8 @@ def saving_views(judged: Sequence[Judged]) -> tuple[SavingView, ...]:
 def _view(anchor: str, group: Sequence[Saver], by_id: Mapping[str, Judged]) -> SavingView:
     cell = group[0].cell
     length = "" if cell.length is None else f", length {cell.length:,}"
-    title = f"{cell.suite}: {cell.model}, batch {cell.batch}, {cell.dtype}, {cell.device}{length}"
+    what = cell.suite if cell.model == cell.suite else f"{cell.suite}: {cell.model}"
+    title = f"{what}, batch {cell.batch}, {cell.dtype}, {cell.device}{length}"
     charts = [
         chart
         for inputs in alike(group)
