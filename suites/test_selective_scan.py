@@ -55,8 +55,8 @@ class Swept:
 
     From there on the fixed cost of a call is a few per cent of the scan's time at most, and a ninth
     of attention's grows linearly: torch's CPU kernel computes whole blocks of 512 keys, which makes
-    it N^2 + 512 N in place of N^2. The inputs of the shortest, some MB, no longer fit the cache of a
-    core, so that no step between caches bends the line. Shorter lengths show where the two cross.
+    it N^2 + 512 N in place of N^2. The inputs, some MB, have left the cache of a core by then, so
+    that no step between caches bends the line. Shorter lengths show where the two cross.
     """
 
     scan: tuple[int, ...]
