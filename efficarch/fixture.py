@@ -14,7 +14,7 @@ from efficarch.contests.base import Contest, ScalingContest
 from efficarch.contests.encoders import Encoders
 from efficarch.contests.language import Languages, Stage
 from efficarch.contests.mrss import Deferral, model_saving_contest, scan_saving_contest
-from efficarch.contests.scans import scan_contest, scan_scaling_contest
+from efficarch.contests.scans import scan_contest, scan_scaling_contest, ssd_contest
 from efficarch.contests.sequences import Sequences
 from efficarch.errors import EfficarchError, MissingWeightsError
 from efficarch.gate import unmeasured
@@ -24,6 +24,8 @@ from efficarch.reducers.base import Reducer
 from efficarch.scan import ScanInputs, parity
 from efficarch.scan.backends import Backend, refusal
 from efficarch.scan.mrss import Planner, chosen_backend
+from efficarch.scan.ssd import SsdBackend, SsdInputs
+from efficarch.scan.ssd import parity as ssd_parity
 from efficarch.store import plain
 from efficarch.sweeping import measure_scaling
 from efficarch.timing import Clock
@@ -187,6 +189,17 @@ class Bench:
             seed = self._encoders.settings.seed
             return self._run(scan_contest(backend, inputs, heads=heads, seed=seed))
 
+    def ssd(self, *, backend: SsdBackend, inputs: SsdInputs) -> Result:
+        """Measure a backend of Mamba-2's scan against causal attention of as many, as wide heads.
+
+        What is not timed and what is skipped: as in ``scan``.
+        """
+        _skip_unless_able(refusal(backend, inputs) or backend.missing(), backend.name)
+        ssd_parity.require(backend, inputs.x.device.type, inputs.x.dtype)
+        with torch.inference_mode():
+            seed = self._encoders.settings.seed
+            return self._run(ssd_contest(backend, inputs, seed=seed))
+
     def scan_scaling(
         self,
         *,
@@ -267,10 +280,13 @@ class Bench:
 
 
 def _require(backend: Backend, inputs: ScanInputs) -> None:
-    reason = refusal(backend, inputs) or backend.missing()
-    if reason is not None:
-        pytest.skip(f"backend {backend.name!r} cannot run: {reason}")
+    _skip_unless_able(refusal(backend, inputs) or backend.missing(), backend.name)
     parity.require(backend, inputs.u.device.type, inputs.u.dtype)
+
+
+def _skip_unless_able(reason: str | None, name: str) -> None:
+    if reason is not None:
+        pytest.skip(f"backend {name!r} cannot run: {reason}")
 
 
 def _heads(inputs: ScanInputs) -> int:

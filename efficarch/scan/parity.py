@@ -91,24 +91,28 @@ class Drawn(Inputs, Protocol):
 
 AnyDrawn = TypeVar("AnyDrawn", bound=Drawn)
 
+Judge = Callable[[str, ScanOutput, Tensor, torch.dtype], str | None]
+"""Given a name, what a backend returned, the oracle's and a dtype, says what is wrong."""
+
 
 @dataclass(frozen=True)
 class Standard(Generic[AnyDrawn]):
     """What the backends of one table are held to: an oracle, and the inputs to compare it on.
 
-    The last state is held to the tolerance of ``working_dtype``, or where ``rounds_state`` to that
-    of the inputs, as mamba-ssm's own test does.
+    ``judge`` says what is wrong with a tensor, or nothing. It is told the dtype that the tensor is
+    due to: that of the inputs, for a last state at least float32 unless ``rounds_state``.
     """
 
     oracle: Run[AnyDrawn]
     cases: tuple[Callable[[], AnyDrawn], ...]
+    judge: Judge
     rounds_state: bool = False
 
     def require(self, row: Row[AnyDrawn], device: str, dtype: torch.dtype) -> None:
         """Refuse to time a backend that is wrong; the cases run once per session.
 
         Raises:
-            EfficarchError: an output or a last state is outside ``TOLERANCES``.
+            EfficarchError: an output or a last state is outside the tolerances.
         """
         wrong = _first_failure(self, row, torch.device(device).type, dtype)
         if wrong is not None:
@@ -117,23 +121,43 @@ class Standard(Generic[AnyDrawn]):
             )
 
     def difference(self, row: Row[AnyDrawn], inputs: AnyDrawn) -> str | None:
-        """Say what differs from the oracle by more than ``TOLERANCES``, or nothing."""
+        """Say what differs from the oracle by more than the tolerances, or nothing."""
         with torch.no_grad():
             # what is timed is the call without the last state
             alone = row.run(inputs)
             output, state = row.run(inputs, return_last_state=True)
             expected, last = self.oracle(inputs.to(torch.float64), return_last_state=True)
         narrow = next(iter(inputs.tensors().values())).dtype
+        wide = narrow if self.rounds_state else inputs.working_dtype
         return (
-            _outside("output", alone, expected, narrow)
-            or _outside("output beside the last state", output, expected, narrow)
-            or _outside(
-                "last state", state, last, narrow if self.rounds_state else inputs.working_dtype
-            )
+            self.judge("output", alone, expected, narrow)
+            or self.judge("output beside the last state", output, expected, narrow)
+            or self.judge("last state", state, last, wide)
         )
 
 
-STANDARD = Standard(naive.scan, tuple(case.inputs for case in PREFLIGHT))
+def misshapen(name: str, actual: ScanOutput, expected: Tensor) -> str | None:
+    """Say that something is no tensor of the oracle's shape, or nothing."""
+    if not isinstance(actual, Tensor):
+        return f"its {name} is a {type(actual).__name__} and not one tensor"
+    if actual.shape != expected.shape:
+        return f"its {name} has shape {tuple(actual.shape)} and not {tuple(expected.shape)}"
+    return None
+
+
+def outside(name: str, actual: ScanOutput, expected: Tensor, dtype: torch.dtype) -> str | None:
+    """Say that an element is outside ``TOLERANCES``, or nothing."""
+    if not isinstance(actual, Tensor) or actual.shape != expected.shape:
+        return misshapen(name, actual, expected)
+    rtol, atol = TOLERANCES[dtype]
+    error = (actual.double() - expected).abs()
+    # written so that NaN is outside
+    if bool((error <= atol + rtol * expected.abs()).all()):
+        return None
+    return f"its {name} differs from the oracle's by up to {float(error.max()):.2g}"
+
+
+STANDARD = Standard(naive.scan, tuple(case.inputs for case in PREFLIGHT), outside)
 
 
 def require(backend: Backend, device: str, dtype: torch.dtype) -> None:
@@ -164,19 +188,6 @@ def _first_failure(
 
 def _shapes(inputs: Inputs) -> str:
     return ", ".join(f"{name} {tuple(x.shape)}" for name, x in inputs.tensors().items())
-
-
-def _outside(name: str, actual: ScanOutput, expected: Tensor, dtype: torch.dtype) -> str | None:
-    if not isinstance(actual, Tensor):
-        return f"its {name} is a {type(actual).__name__} and not one tensor"
-    if actual.shape != expected.shape:
-        return f"its {name} has shape {tuple(actual.shape)} and not {tuple(expected.shape)}"
-    rtol, atol = TOLERANCES[dtype]
-    error = (actual.double() - expected).abs()
-    # written so that NaN is outside
-    if bool((error <= atol + rtol * expected.abs()).all()):
-        return None
-    return f"its {name} differs from the oracle's by up to {float(error.max()):.2g}"
 
 
 def _length_first(inputs: ScanInputs) -> ScanInputs:

@@ -1,6 +1,6 @@
 """The multi-resolution selective scan: updates of the state are deferred where little is lost."""
 
-from efficarch.scan.mrss.attach import Observation, attached
+from efficarch.scan.mrss.attach import Observation, attached, observed
 from efficarch.scan.mrss.plan import MAX_RUN, Plan
 from efficarch.scan.mrss.planners import (
     PLANNERS,
@@ -26,6 +26,7 @@ __all__ = [
     "attached",
     "chosen_backend",
     "mrss_scan",
+    "observed",
     "planner",
     "score",
 ]

@@ -58,7 +58,7 @@ def attached(
         def run(inputs: ScanInputs, return_last_state: bool) -> ScanOutput:
             plan = mine.plan(inputs)
             if observe is not None:
-                observe(_observation(layer, inputs, plan, (backend, emission)))
+                observe(observed(layer, inputs, plan, backend=backend, emission=emission))
             return mrss_scan(
                 inputs,
                 plan,
@@ -72,8 +72,19 @@ def attached(
     return scans_by_layer(model, of_layer)
 
 
-def _observation(layer: int, inputs: ScanInputs, plan: Plan, how: tuple[str, str]) -> Observation:
-    backend, emission = how
+def observed(
+    layer: int,
+    inputs: ScanInputs,
+    plan: Plan,
+    *,
+    backend: str = "auto",
+    emission: str = "readout",
+) -> Observation:
+    """Return both scans of one layer's inputs, without skip term and gate.
+
+    Raises:
+        EfficarchError: as `mrss_scan`.
+    """
     bare = replace(inputs, D=None, z=None)
     ssm = mrss_scan(bare, plan, backend=backend, emission=emission)
     exact = chosen_backend(bare, backend, emission).run(bare)

@@ -57,6 +57,15 @@ def step_size(inputs: ScanInputs) -> Tensor:  # [B, L]
     return _sampled(inputs).delta.mean(1)
 
 
+def gated_step(inputs: ScanInputs) -> Tensor:  # [B, L]
+    """Return the mean of ``delta |silu(z)|``: small steps, and large ones that the gate hides."""
+    few = _sampled(inputs)
+    if inputs.z is None:
+        return few.delta.mean(1)
+    gate = F.silu(inputs.z[:, :: few.every].to(few.delta.dtype))  # [B, S, L]
+    return (few.delta * gate.abs()).mean(1)
+
+
 def output_change(inputs: ScanInputs) -> Tensor:  # [B, L]
     """Return ``|y[t] - y[t-1]| ** 2`` of the exact SSM term: the oracle, as dear as the scan."""
     y = chunked.scan(replace(inputs, D=None, z=None))  # [B, D, L]
@@ -80,6 +89,7 @@ _ROWS = (
         "arXiv 2406.14528, section 4.1; here nothing is dropped",
         True,
     ),
+    Score("gated-step", gated_step, "mean of delta |silu(z)| over channels", "our own", True),
     Score(
         "oracle", output_change, "change of the exact output; as dear as the scan", "our own", True
     ),
@@ -106,6 +116,7 @@ class _Channels:
     delta: Tensor  # [B, S, L]
     u: Tensor  # [B, S, L]
     A: Tensor  # [S, N]
+    every: int
 
 
 def _sampled(inputs: ScanInputs) -> _Channels:
@@ -115,7 +126,9 @@ def _sampled(inputs: ScanInputs) -> _Channels:
         delta = delta + inputs.delta_bias[::every, None].to(delta.dtype)
     if inputs.delta_softplus:
         delta = F.softplus(delta)
-    return _Channels(delta, inputs.u[:, ::every].to(delta.dtype), inputs.A[::every].to(delta.dtype))
+    return _Channels(
+        delta, inputs.u[:, ::every].to(delta.dtype), inputs.A[::every].to(delta.dtype), every
+    )
 
 
 def _before(x: Tensor) -> Tensor:

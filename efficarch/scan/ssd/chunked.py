@@ -17,8 +17,8 @@ from efficarch.scan.ssd.base import SsdInputs, skip_and_gate, step_sizes
 # group, T steps of one chunk
 
 CHUNK = 64
-"""Steps of a chunk. Of 32, 64, 96, 128 and 256 the fastest or within a tenth of it on 2 CPU cores
-at H=24, P=64, N=128, L=512 and 2048, float32."""
+"""Steps of a chunk. Timed with 32, 64, 96, 128 and 256 on 2 CPU cores (H=24, P=64, N=128, L=512 and
+2048, float32): 32 is slow at the shorter length, from 128 on the work within a chunk shows."""
 
 
 def scan(inputs: SsdInputs, *, return_last_state: bool = False) -> ScanOutput:

@@ -96,7 +96,7 @@ MUTANTS = {
     "no skip": after(lambda inputs: replace(inputs, D=None)),
     "no gate": after(lambda inputs: replace(inputs, z=None)),
     "chunks that do not meet": spoiling(
-        lambda x: torch.cat([x[:, :64], x[:, 64:] * 0.999], dim=1), same
+        lambda x: torch.cat([x[:, :64], x[:, 64:] * 0.99], dim=1), same
     ),
     "last state transposed": spoiling(same, lambda x: x.mT),
     "last state of zeros": spoiling(same, torch.zeros_like),
@@ -109,6 +109,14 @@ def test_every_mistake_is_caught(mistake: str) -> None:
     """The few cases before a timing tell each of these scans from a right one."""
     with pytest.raises(EfficarchError, match=WRONG):
         parity.require(MUTANTS[mistake], "cpu", torch.float32)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("mistake", MUTANTS)
+def test_every_mistake_is_caught_in_half_precision(mistake: str, dtype: torch.dtype) -> None:
+    """All the more of them."""
+    with pytest.raises(EfficarchError, match=r"is wrong on cpu in torch\."):
+        parity.require(MUTANTS[mistake], "cpu", dtype)
 
 
 @each(SSD_BACKENDS.values())

@@ -1,0 +1,113 @@
+"""The error bound of the fused multi-resolution scan, as a property of its plain twin.
+
+With the ladder's rates r and ``eta = |r - A| / min(|r|, |A|)``, ``a_p = delta_p u_p`` and B' the B
+of the commit, the error E of the state obeys, elementwise over channels and states,
+
+    E_e <= exp(A span) E_a + sum over the run's p of  |a_p| ((eta / e) |B'_p| + |B_p - B'_p|)
+
+from one commit a to the next e: what a run adds decays with the exact rates and never grows. Then
+``|y^ - y| <= |C| . E`` at a committed token, and at a deferred one t
+
+    |y^_t - y_t| <= |C_t| . (exp(A s) E_a + (eta / e) (|h_a| + E_a + sum of |a_p B_p|))
+
+where ``s`` is the time since the commit a, h the exact state, and the sum is over pending p.
+"""
+
+import math
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from efficarch.scan import ScanInputs, naive
+from efficarch.scan.base import step_sizes
+from efficarch.scan.mrss import Plan, planner, sequential
+from efficarch.scan.mrss.ladder import Ladder
+from efficarch.scan.mrss.runs import shared_B
+
+CHANNELS, STATE, LENGTH = 3, 6, 40
+
+
+def drawn(seed: int, spread: float, steadiness: float, step: float) -> ScanInputs:
+    """Return float64 inputs: how unlike the channels' rates, how steady B, how large the steps."""
+    rng = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=rng, dtype=torch.float64)
+
+    wander = normal(1, STATE, LENGTH)
+    return ScanInputs(
+        u=normal(1, CHANNELS, LENGTH),
+        delta=step * normal(1, CHANNELS, LENGTH).exp(),
+        A=-torch.arange(1.0, STATE + 1).double() * (spread * normal(CHANNELS, STATE)).exp(),
+        B=steadiness * normal(1, STATE, 1) + (1 - steadiness) * wander,
+        C=normal(1, STATE, LENGTH),
+    )
+
+
+def bounds(inputs: ScanInputs, plan: Plan) -> tuple[Tensor, Tensor]:
+    """Return the bound of the last state's error [D, N] and of each output's [D, L]."""
+    delta, A = step_sizes(inputs)[0], inputs.A
+    added = (delta * inputs.u[0]).abs()
+    B, C = inputs.B[0], inputs.C[0].abs()
+    shared = shared_B(inputs.grouped_B, plan)[0, 0]
+    rates = Ladder(A).rates
+    off = (rates - A).abs() / torch.minimum(rates.abs(), A.abs()) / math.e  # [D, N], eta / e
+    exact = torch.zeros_like(A)  # the state as the plain scan has it
+    started, error, since = exact, torch.zeros_like(A), torch.zeros(CHANNELS).double()
+    pending, fresh, seen = torch.zeros_like(A), torch.zeros_like(A), []
+    for t in range(LENGTH):
+        exact = torch.exp(delta[:, t, None] * A) * exact
+        exact = exact + (delta * inputs.u[0])[:, t, None] * B[:, t]
+        since = since + delta[:, t]
+        decay = torch.exp(since[:, None] * A)
+        fresh = fresh + added[:, t, None] * (
+            off * shared[:, t].abs() + (B[:, t] - shared[:, t]).abs()
+        )
+        if plan.deferred[0, t]:
+            pending = pending + added[:, t, None] * B[:, t].abs()
+            wrong = decay * error + off * (started.abs() + error + pending)
+        else:
+            wrong = error = decay * error + fresh
+            started, since = exact, torch.zeros_like(since)
+            pending, fresh = torch.zeros_like(A), torch.zeros_like(A)
+        seen.append((C[:, t] * wrong).sum(-1))
+    return error, torch.stack(seen, dim=-1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 10**6),
+    spread=st.sampled_from([0.0, 0.1, 1.0]),
+    steadiness=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
+    step=st.sampled_from([1e-3, 1e-2, 0.1, 1.0]),
+    saving=st.floats(0, 0.75),
+)
+def test_no_error_is_beyond_the_bound(
+    seed: int, spread: float, steadiness: float, step: float, saving: float
+) -> None:
+    """Neither that of the last state nor that of any output."""
+    inputs = drawn(seed, spread, steadiness, step)
+    plan = planner("random", saving).plan(inputs)
+    y, state = naive.scan(inputs, return_last_state=True)
+
+    found, last = sequential.scan(inputs, plan, return_last_state=True)
+
+    of_state, of_output = bounds(inputs, plan)
+    assert ((last - state)[0].abs() <= of_state + 1e-12).all()
+    assert ((found - y)[0].abs() <= of_output + 1e-12).all()
+
+
+def test_the_bound_is_no_formality() -> None:
+    """Errors come within a tenth of it, and on slow decays it is smaller than the outputs."""
+    inputs = drawn(0, 0.1, 0.9, 1e-2)
+    plan = planner("stride", 0.5).plan(inputs)
+    exact = naive.scan(inputs)
+    error = (sequential.scan(inputs, plan) - exact)[0].abs()
+
+    _, bound = bounds(inputs, plan)
+
+    assert error.max() > 1e-6
+    assert (error / bound.clamp(min=1e-12)).max() > 0.1
+    assert bound.mean() < exact.abs().mean()
