@@ -50,6 +50,9 @@ CALIBRATION = 4
 OBSERVED = 2
 """Segments whose SSM terms are compared, layer by layer."""
 
+SHARES = tuple(0.05 * step for step in range(16))
+"""What a layer may save where layers save differently."""
+
 RANKED = ("random", "stride", "step-size", "gated-step", "j-score", "input-change")
 BEST = "gated-step"
 RIVALS = ("random", "stride", "step-size")
@@ -127,7 +130,6 @@ class Bench:
         layers = 1 + max(each.layer for each in seen)
         return [[x.inputs for x in seen if x.layer == layer] for layer in range(layers)]
 
-    @torch.no_grad()
     def _logs(self, segment: Tensor) -> Tensor:  # [L] -> [L - 1, 256], float64
         logits = self.model(input_ids=segment[None], use_cache=False).logits[0, :-1]
         return F.log_softmax(logits.double(), dim=-1)
@@ -139,6 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("mrss-curve.json"), help="JSON to write")
     options = parser.parse_args(arguments)
     try:
+        torch.set_grad_enabled(False)
         bench = Bench()
         rows = [*_ranked(bench), *_causal(bench), *_allotted(bench), *_others(bench)]
         _say(f"\n{BEST} against its rivals, bits of divergence saved, paired by segment:")
@@ -175,31 +178,37 @@ def _causal(bench: Bench) -> list[Row]:
 
 def _allotted(bench: Bench) -> list[Row]:
     """Measure savings that differ between layers: more where the SSM term suffers less."""
-    inputs, rows = bench.inputs(), []
+    errors, rows = [_errors(each[:1]) for each in bench.inputs()], []
     for saving in SAVINGS[:-1]:
-        shares = _allot(inputs, saving)
+        shares = _allot(errors, saving)
         layers = [planner(BEST, share) for share in shares]
         name = "allotted " + "/".join(f"{share:.2f}" for share in shares)
         rows.append(_told(bench.planned(name, saving, layers.__getitem__, "readout")))
     return rows
 
 
-def _allot(inputs: list[list[ScanInputs]], saving: float) -> list[float]:
-    """Move the saving in steps to the layer whose SSM term it harms least, greedily."""
-    step, shares = 0.05, [0.0] * len(inputs)
-
-    def error(layer: int, share: float) -> float:
+def _errors(inputs: Sequence[ScanInputs]) -> list[float]:
+    """Return the squared relative error of a layer's SSM term for each of `SHARES`."""
+    found = []
+    for share in SHARES:
         plans = planner(BEST, share)
-        seen = [observed(layer, each, plans.plan(each)) for each in inputs[layer][:2]]
-        return sum(float((x.ssm - x.exact).norm() / x.exact.norm()) for x in seen) / len(seen)
+        seen = [observed(0, each, plans.plan(each)) for each in inputs]
+        found.append(sum(float((x.ssm - x.exact).norm() / x.exact.norm()) ** 2 for x in seen))
+    return found
 
-    costs = [0.0] * len(inputs)
-    while sum(shares) / len(shares) < saving - 1e-9:
-        able = [layer for layer, share in enumerate(shares) if share + step <= 0.75 + 1e-9]
-        trials = {layer: error(layer, min(shares[layer] + step, 0.75)) for layer in able}
-        best = min(able, key=lambda layer: trials[layer] ** 2 - costs[layer] ** 2)
-        shares[best], costs[best] = min(shares[best] + step, 0.75), trials[best]
-    return shares
+
+def _allot(errors: Sequence[Sequence[float]], saving: float) -> list[float]:
+    """Raise the share of the layer whose error grows least, until the mean is the saving."""
+    places = [0] * len(errors)
+    while sum(SHARES[place] for place in places) < saving * len(errors) - 1e-9:
+        able = [layer for layer, place in enumerate(places) if place + 1 < len(SHARES)]
+        best = min(able, key=lambda layer: _growth(errors[layer], places[layer]))
+        places[best] += 1
+    return [SHARES[place] for place in places]
+
+
+def _growth(errors: Sequence[float], place: int) -> float:
+    return errors[place + 1] - errors[place]
 
 
 def _others(bench: Bench) -> list[Row]:

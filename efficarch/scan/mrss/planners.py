@@ -158,7 +158,7 @@ class Threshold:
             ValueError: a saving that no plan reaches, no inputs, or a score that is not causal.
         """
         check_saving(saving)
-        scores = [score.of(each) for each in inputs]  # [B, L] each
+        scores = [score.of(each).detach() for each in inputs]  # [B, L] each
         if not scores:
             raise ValueError("no inputs to calibrate a threshold with; give at least one")
         values = torch.cat([each.flatten() for each in scores]).sort().values

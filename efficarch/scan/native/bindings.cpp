@@ -78,7 +78,7 @@ Shared share(Problem<T>& p, const Tensor& B) {
   T* products = shared.products.mutable_data_ptr<T>();
   T* mean_B = shared.mean_B.mutable_data_ptr<T>();
   bool* steady = shared.steady.mutable_data_ptr<bool>();
-  at::parallel_for(0, p.batch * p.groups * p.length, 256, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, p.batch * p.groups * p.length, 1 << 13, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t t = i % p.length;
       const bool* flag = p.deferred + i / (p.groups * p.length) * p.length + t;
