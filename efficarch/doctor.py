@@ -3,11 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from efficarch.errors import EfficarchError
 from efficarch.models import model_row
+
+if TYPE_CHECKING:
+    from efficarch.scan.kernel_packages import KernelPackage
 
 HUB_IDS = {
     "clip-vit-b16": "HUB_ID",
@@ -34,12 +39,12 @@ class Finding:
 
 
 def findings() -> list[Finding]:
-    """Look at torch, the GPU, the weights and the baseline, in that order."""
+    """Look at torch, the GPU, the scan backends, the weights and the baseline, in that order."""
     if find_spec("torch") is None:
         fix = "pip install 'efficarch[models]'; reports work without it"
         return [Finding("torch", present=False, detail=fix)]
     hub = [_hub(name, constant) for name, constant in HUB_IDS.items()]
-    return [_torch(), _cuda(), _nvml(), _dinov2(), *hub, _baseline()]
+    return [_torch(), _cuda(), _nvml(), *_scans(), _dinov2(), *hub, _baseline()]
 
 
 def _torch() -> Finding:
@@ -64,6 +69,43 @@ def _nvml() -> Finding:
         return Finding("nvidia-ml-py", present=True, detail="driver, power limit and clocks")
     needed = "needed on this machine" if cuda_available() else "only needed with CUDA"
     return Finding("nvidia-ml-py", present=False, detail=f"pip install nvidia-ml-py; {needed}")
+
+
+def _scans() -> list[Finding]:
+    """Look at what the scan backends need, without compiling anything."""
+    from efficarch.scan.kernel_packages import CAUSAL_CONV1D, MAMBA_SSM
+
+    compiler = "a C++ compiler and ninja; the kernel is compiled on first use"
+    return [
+        _backend("cpp", compiler),
+        _backend("triton", "kernels are compiled on first use"),
+        _package("scan backend mamba_ssm", MAMBA_SSM),
+        _package("causal_conv1d", CAUSAL_CONV1D),
+    ]
+
+
+def _backend(name: str, present: str) -> Finding:
+    from efficarch.scan import BACKENDS
+
+    reason = BACKENDS[name].missing()
+    return Finding(f"scan backend {name}", present=reason is None, detail=reason or present)
+
+
+def _package(subject: str, package: "KernelPackage") -> Finding:
+    from efficarch.probe import cuda_available
+    from efficarch.scan.kernel_packages import problem
+
+    reason = problem(package)
+    if reason is not None:
+        return Finding(subject, present=False, detail=reason)
+    installed = f"{package.distribution} {version(package.distribution)}"
+    if cuda_available():
+        return Finding(subject, present=True, detail=installed)
+    fix = (
+        f"{installed} needs CUDA, of which there is none, and transformers takes it on the CPU "
+        f"too, where it fails; pip uninstall {package.distribution}"
+    )
+    return Finding(subject, present=False, detail=fix)
 
 
 def _dinov2() -> Finding:

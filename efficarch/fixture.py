@@ -14,7 +14,7 @@ from efficarch.contests.base import Contest, ScalingContest
 from efficarch.contests.encoders import Encoders
 from efficarch.contests.language import Languages, Stage
 from efficarch.contests.mrss import Deferral, model_saving_contest, scan_saving_contest
-from efficarch.contests.scans import scan_contest, scan_scaling_contest
+from efficarch.contests.scans import scan_contest, scan_scaling_contest, ssd_contest
 from efficarch.contests.sequences import Sequences
 from efficarch.errors import EfficarchError, MissingWeightsError
 from efficarch.gate import unmeasured
@@ -22,8 +22,10 @@ from efficarch.models.vit import torch_dtype
 from efficarch.record import Measurement
 from efficarch.reducers.base import Reducer
 from efficarch.scan import ScanInputs, parity
-from efficarch.scan.backends import Backend
+from efficarch.scan.backends import Backend, refusal
 from efficarch.scan.mrss import Planner, chosen_backend
+from efficarch.scan.ssd import SsdBackend, SsdInputs
+from efficarch.scan.ssd import parity as ssd_parity
 from efficarch.store import plain
 from efficarch.sweeping import measure_scaling
 from efficarch.timing import Clock
@@ -179,13 +181,24 @@ class Bench:
         """Measure a selective-scan backend against causal attention of the same width and length.
 
         ``inputs.channels`` must be a multiple of ``HEAD_DIM``. A backend whose parity is red is not
-        timed.
+        timed; one that cannot run these inputs here is skipped, with the reason in the report.
         """
         heads = _heads(inputs)
-        parity.require(backend, inputs.u.device.type, inputs.u.dtype)
+        _require(backend, inputs)
         with torch.inference_mode():
             seed = self._encoders.settings.seed
             return self._run(scan_contest(backend, inputs, heads=heads, seed=seed))
+
+    def ssd(self, *, backend: SsdBackend, inputs: SsdInputs) -> Result:
+        """Measure a backend of Mamba-2's scan against causal attention of as many, as wide heads.
+
+        What is not timed and what is skipped: as in ``scan``.
+        """
+        _skip_unless_able(refusal(backend, inputs) or backend.missing(), backend.name)
+        ssd_parity.require(backend, inputs.x.device.type, inputs.x.dtype)
+        with torch.inference_mode():
+            seed = self._encoders.settings.seed
+            return self._run(ssd_contest(backend, inputs, seed=seed))
 
     def scan_scaling(
         self,
@@ -194,19 +207,22 @@ class Bench:
         inputs: Callable[[int], ScanInputs],
         lengths: tuple[int, ...],
         reference_lengths: tuple[int, ...],
+        fitted_from: tuple[int, int] = (1, 1),
     ) -> Result:
         """Measure how a backend and causal attention of the same width grow with length.
 
         ``inputs`` returns the scan's inputs of a length. Latency and ratio are those at the
-        longest length that is in both lists.
+        longest length that is in both lists. Slopes are fitted to lengths of ``fitted_from`` (the
+        scan's, attention's) and more. What is not timed and what is skipped: as in ``scan``.
         """
-        parity.require(backend, self.device, self.dtype)
+        _require(backend, inputs(1))
         with torch.inference_mode():
             return self.scaling(
                 scan_scaling_contest(
                     backend,
                     inputs,
                     lengths=(lengths, reference_lengths),
+                    fitted_from=fitted_from,
                     heads=_heads(inputs(1)),
                     seed=self._encoders.settings.seed,
                 )
@@ -261,6 +277,16 @@ class Bench:
             "measurement": plain(measurement),
         }
         return Result(measurement, line.limits)
+
+
+def _require(backend: Backend, inputs: ScanInputs) -> None:
+    _skip_unless_able(refusal(backend, inputs) or backend.missing(), backend.name)
+    parity.require(backend, inputs.u.device.type, inputs.u.dtype)
+
+
+def _skip_unless_able(reason: str | None, name: str) -> None:
+    if reason is not None:
+        pytest.skip(f"backend {name!r} cannot run: {reason}")
 
 
 def _heads(inputs: ScanInputs) -> int:

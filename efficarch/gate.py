@@ -112,12 +112,18 @@ def slope_breaches(measurement: Measurement, limits: Limits) -> list[str]:
     return [breach for breach in found if breach]
 
 
+def slope_within(slope: Estimate, bounds: tuple[float, ...]) -> bool:
+    """Whether a slope keeps its range: the whole interval counts, not the point alone."""
+    low, high = bounds
+    return low <= slope.low and slope.high <= high
+
+
 def _slope_breach(name: str, sweep: Sweep, bounds: tuple[float, ...]) -> str | None:
     fitted = fit_slope(sweep)
     if isinstance(fitted, Refusal):
         return f"{name}: {fitted.reason}"
     (low, high), b = bounds, fitted.estimate
-    if low <= b.low and b.high <= high:
+    if slope_within(b, bounds):
         return None
     words = f"{name} {b.value:.3f} [{b.low:.3f}, {b.high:.3f}]"
     if low <= b.value <= high:

@@ -114,6 +114,8 @@ class Sweep:
     rounds_ms: tuple[tuple[float, ...], ...]
     floor_ms: float
     """Latency at length 1: what a call costs before it computes anything."""
+    fitted_from: int = 1
+    """Shortest length a slope may be fitted to, as the suite stated before it ran."""
 
 
 @dataclass(frozen=True)

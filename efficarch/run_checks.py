@@ -105,6 +105,8 @@ def _check_sweep(where: str, sweep: Sweep) -> None:
         )
     if sweep.floor_ms <= 0:
         raise RunFileError(f"{where}.floor_ms is {sweep.floor_ms}, not positive")
+    if sweep.fitted_from < 1:
+        raise RunFileError(f"{where}.fitted_from is {sweep.fitted_from}, not a length")
 
 
 def _check_saving(where: str, saving: Saving) -> None:

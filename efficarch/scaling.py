@@ -1,8 +1,12 @@
 """How latency grows with sequence length: slopes, a nested test and where two curves cross.
 
-Everything is fitted to medians over rounds, and only where compute dominates: at lengths whose
-median is at least ``DOMINATES`` times the latency at length 1. A fixed cost T0 in T = T0 + c N^p
-makes the local slope p (1 - T0 / T), so short lengths flatter the quadratic side and are left out.
+Slopes and the nested test are fitted only where compute dominates: at lengths whose median is at
+least ``DOMINATES`` times the latency at length 1, from the length on that the suite stated
+beforehand (``Sweep.fitted_from``). A fixed cost T0 in T = T0 + c N^p makes the local slope
+p (1 - T0 / T), so short lengths flatter both sides and are left out.
+A machine that changes its speed slows a whole round, all lengths of it alike, so what a round has
+in common is taken off before the median over the rounds (one step of median polish, Tukey,
+Exploratory Data Analysis, chapter 11).
 What the data do not show is said in words (`Refusal`); nothing is extrapolated.
 """
 
@@ -20,10 +24,13 @@ from efficarch.stats import CONFIDENCE, median
 
 # K lengths, R rounds, S bootstrap draws
 Floats = NDArray[np.float64]
+Draws = NDArray[np.int64]
 
 DOMINATES = 10.0
 MIN_LENGTHS = 5
 RESAMPLES = 1_999
+ROUNDING = 1e-9
+"""Slopes of exact power laws differ by less."""
 LINEAR_SHARE, QUADRATIC_SHARE = 0.05, 0.80
 """Most and least of the time at the longest length that the quadratic term of a linear and of a
 quadratic curve explains."""
@@ -60,7 +67,7 @@ class Slope:
             found.append(
                 f"resampled rounds give {boot.value:.3f} [{boot.low:.3f}, {boot.high:.3f}]"
             )
-        if not b.low <= short <= b.high:
+        if not b.low - ROUNDING <= short <= b.high + ROUNDING:
             found.append(f"without length {self.lengths[0]:,} it is {short:.3f}")
         return tuple(found)
 
@@ -113,11 +120,11 @@ class Crossover:
 
 
 def dominating(sweep: Sweep) -> tuple[int, ...]:
-    """Return the indices of the lengths whose median is at least ``DOMINATES`` floors."""
+    """Return the indices of the lengths a fit may use; see the module."""
     return tuple(
         index
-        for index, rounds in enumerate(sweep.rounds_ms)
-        if median(rounds) >= DOMINATES * sweep.floor_ms
+        for index, (length, rounds) in enumerate(zip(sweep.lengths, sweep.rounds_ms, strict=True))
+        if length >= sweep.fitted_from and median(rounds) >= DOMINATES * sweep.floor_ms
     )
 
 
@@ -128,26 +135,45 @@ def fit_slope(sweep: Sweep, seed: int = 0) -> Slope | Refusal:
         return _too_few(sweep, chosen)
     lengths = tuple(sweep.lengths[index] for index in chosen)
     x = np.log(np.array(lengths, float))  # [K]
-    rounds = np.array([sweep.rounds_ms[index] for index in chosen])  # [K, R]
-    y = np.log(np.median(rounds, axis=1))  # [K]
-    estimate, line = _line(x, y)
-    draws = _slopes(x, np.log(_resampled(rounds, _draw(rounds.shape[1], seed))))  # [S]
+    y = _typical(sweep, chosen, _once(sweep))  # [K, 1]
+    estimate, line = _line(x, y[:, 0])
+    draws = _slopes(x, _typical(sweep, chosen, _draw(sweep, seed)))  # [S]
     low, high = _tails(draws)
     return Slope(
         estimate=estimate,
         lengths=lengths,
         fitted_ms=tuple(float(value) for value in np.exp(line)),
         resampled=Estimate(float(np.median(draws)), low, high),
-        without_smallest=float(_slopes(x[1:], y[1:, None])[0]),
+        without_smallest=float(_slopes(x[1:], y[1:])[0]),
     )
 
 
 def _too_few(sweep: Sweep, chosen: Sequence[int]) -> Refusal:
+    stated = f" from {sweep.fitted_from:,} on" if sweep.fitted_from > 1 else ""
     return Refusal(
-        f"compute dominates at {len(chosen)} of {len(sweep.lengths)} lengths (latency at least "
-        f"{DOMINATES:.0f} times the {sweep.floor_ms:.3f} ms of length 1), a slope needs "
-        f"{MIN_LENGTHS}; measure longer ones"
+        f"compute dominates at {len(chosen)} of {len(sweep.lengths)} lengths{stated} (latency at "
+        f"least {DOMINATES:.0f} times the {sweep.floor_ms:.3f} ms of length 1), a slope needs "
+        f"{MIN_LENGTHS}; measure longer ones, on an idle machine"
     )
+
+
+def _once(sweep: Sweep) -> Draws:
+    """Return the draw that is the sweep itself, [1, R]."""
+    return np.arange(len(sweep.rounds_ms[0]))[None]
+
+
+def _draw(sweep: Sweep, seed: int) -> Draws:
+    """Draw rounds with replacement, [S, R]: whole rounds, since a round shares its conditions."""
+    rounds = len(sweep.rounds_ms[0])
+    return np.random.default_rng(seed).integers(rounds, size=(RESAMPLES, rounds))
+
+
+def _typical(sweep: Sweep, chosen: Sequence[int], draws: Draws) -> Floats:  # [S, R] -> [K, S]
+    """Return typical log latencies at the chosen lengths, without what rounds have in common."""
+    logs = np.log(np.array([sweep.rounds_ms[index] for index in chosen]))[:, draws]  # [K, S, R]
+    common = np.median(logs - np.median(logs, axis=2, keepdims=True), axis=0)  # [S, R]
+    typical: Floats = np.median(logs - common, axis=2)
+    return typical
 
 
 def _line(x: Floats, y: Floats) -> tuple[Estimate, Floats]:  # [K], [K] -> slope, [K]
@@ -173,16 +199,6 @@ def _t_quantile(freedom: int) -> float:
     return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
-def _draw(rounds: int, seed: int) -> NDArray[np.int64]:
-    """Draw rounds with replacement, [S, R]: whole rounds, since a round shares its conditions."""
-    return np.random.default_rng(seed).integers(rounds, size=(RESAMPLES, rounds))
-
-
-def _resampled(rounds: Floats, draws: NDArray[np.int64]) -> Floats:  # [K, R], [S, R] -> [K, S]
-    medians: Floats = np.median(rounds[:, draws], axis=2)
-    return medians
-
-
 def _tails(draws: Floats) -> tuple[float, float]:  # [S]
     tail = (1 - CONFIDENCE) / 2
     # whole draws and nothing between them: some may be infinite
@@ -196,9 +212,8 @@ def fit_nested(sweep: Sweep) -> Nested | Refusal:
     if len(chosen) < MIN_LENGTHS:
         return _too_few(sweep, chosen)
     # in units of the longest length, so that c is already c N^2 there
-    n = np.array([sweep.lengths[index] for index in chosen], float)  # [K]
-    n /= n[-1]
-    t = np.array([median(sweep.rounds_ms[index]) for index in chosen])  # [K]
+    n = np.array([sweep.lengths[at] / sweep.lengths[chosen[-1]] for at in chosen])  # [K]
+    t = np.exp(_typical(sweep, chosen, _once(sweep))[:, 0])  # [K]
     model = np.stack([np.ones_like(n), n, n**2], axis=1) / t[:, None]  # [K, 3]
     wanted = np.ones_like(n)  # [K]
     (_, _, c), left = _least_squares(model, wanted)
@@ -207,7 +222,8 @@ def fit_nested(sweep: Sweep) -> Nested | Refusal:
     inverse = np.linalg.inv(model.T @ model)
     half = _t_quantile(freedom) * (left / freedom * float(inverse[2, 2])) ** 0.5
     # all weights are 1 / T, so the fitted latency at the longest length is T there, up to its error
-    share = Estimate(c / t[-1], (c - half) / t[-1], (c + half) / t[-1])
+    last = float(t[-1])
+    share = Estimate(c / last, (c - half) / last, (c + half) / last)
     return Nested(_growth(share), share, _aicc_gain(len(n), left_linear, left))
 
 
@@ -243,8 +259,8 @@ def _aicc_gain(count: int, linear: float, quadratic: float) -> float | None:
 def crossover(scaling: Scaling, seed: int = 0) -> Crossover | Refusal:
     """Return from which length on the subject is faster, with its 95 % interval over rounds.
 
-    The logarithm of the latency ratio is interpolated over the logarithm of the length, at the
-    lengths of either side that both sides enclose.
+    Both sides of a round are compared with each other, at the lengths of either that both enclose;
+    logarithms of latency are interpolated over the logarithm of the length.
     """
     subject, reference = scaling.subject, scaling.reference
     shortest = max(subject.lengths[0], reference.lengths[0])
@@ -256,30 +272,25 @@ def crossover(scaling: Scaling, seed: int = 0) -> Crossover | Refusal:
             f"{reference.lengths[0]:,} to {reference.lengths[-1]:,} do not overlap"
         )
     x = np.log(np.array(lengths, float))  # [K]
-    draws = _draw(len(subject.rounds_ms[0]), seed)  # [S, R]
-    everything = np.arange(draws.shape[1])[None]  # [1, R]: every round once, the median itself
+    ratio = _log_latency(subject, x) - _log_latency(reference, x)  # [K, R]
     (point,), points = (
-        _crossings(x, _log_latency(subject, x, which) - _log_latency(reference, x, which))
-        for which in (everything, draws)
+        np.array([_crossing(x, column) for column in np.median(ratio[:, draws], axis=2).T])
+        for draws in (_once(subject), _draw(subject, seed))
     )
     low, high = (0.0 if end == -inf else exp(end) if end < inf else inf for end in _tails(points))
     here = exp(point) if abs(point) < inf else None
-    return Crossover(here, low, high, shortest, longest, always=point == -inf)
+    return Crossover(here, low, high, shortest, longest, always=bool(point == -inf))
 
 
-def _log_latency(sweep: Sweep, x: Floats, draws: NDArray[np.int64]) -> Floats:
-    """Return log medians of resampled rounds at log lengths: [K], [S, R] -> [K, S]."""
+def _log_latency(sweep: Sweep, x: Floats) -> Floats:  # [K] -> [K, R]
+    """Return the log latencies of every round at log lengths."""
     own = np.log(np.array(sweep.lengths, float))
-    y = np.log(_resampled(np.array(sweep.rounds_ms), draws))  # [own K, S]
+    y = np.log(np.array(sweep.rounds_ms))  # [own K, R]
     return np.stack([np.interp(x, own, column) for column in y.T], axis=1)
 
 
-def _crossings(x: Floats, ratio: Floats) -> Floats:  # [K], [K, S] -> [S]
-    """Return the log length after which a log ratio stays below 0; -inf if it always is."""
-    return np.array([_crossing(x, column) for column in ratio.T])
-
-
 def _crossing(x: Floats, ratio: Floats) -> float:  # [K], [K]
+    """Return the log length after which a log ratio stays below 0; -inf if it always is."""
     slower = np.flatnonzero(ratio >= 0)
     if not len(slower):
         return -inf

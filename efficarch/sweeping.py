@@ -2,7 +2,8 @@
 
 Every call of a round has its own turn in the order: the calls at one length are spread over the
 whole round, so that a burst of interference hits single calls of many lengths, not all of one, and
-a call finds the caches as its predecessor at some other length left them.
+a call finds the caches as its predecessor at some other length left them. Just before it, its side
+runs once untimed at length 1, which wakes the threads that slept through the other side's turn.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from random import Random
 import torch
 
 from efficarch.bench import Repeat
-from efficarch.contests.base import Call, ScalingContest, Settings
+from efficarch.contests.base import Call, LengthArm, ScalingContest, Settings
 from efficarch.errors import EfficarchError
 from efficarch.probe import peak_bytes
 from efficarch.record import Measurement, Quality, Scaling, Sweep
@@ -25,7 +26,7 @@ SUBJECT, REFERENCE = "subject", "reference"
 FLOOR_LENGTH = 1
 """Where a call computes next to nothing: its latency is the floor."""
 
-POINT_MS = 25.0
+POINT_MS = 20.0
 MOST_CALLS = 15
 """Quick calls are repeated until a length has had ``POINT_MS`` of a round."""
 
@@ -107,12 +108,13 @@ class Sweeper:
         """Return the call of a point."""
         return self._calls[Point(side, length)]
 
-    def sweep(self, side: Side, lengths: tuple[int, ...]) -> Sweep:
+    def sweep(self, side: Side, arm: LengthArm) -> Sweep:
         """Return the rounds of one side."""
         return Sweep(
-            lengths=lengths,
-            rounds_ms=tuple(tuple(self.rounds[Point(side, length)]) for length in lengths),
+            lengths=arm.lengths,
+            rounds_ms=tuple(tuple(self.rounds[Point(side, length)]) for length in arm.lengths),
             floor_ms=median(self.rounds[Point(side, FLOOR_LENGTH)]),
+            fitted_from=arm.fitted_from,
         )
 
     def _pass(self) -> dict[Point, list[float]]:
@@ -120,6 +122,7 @@ class Sweeper:
         self._random.shuffle(turns)
         times: dict[Point, list[float]] = {point: [] for point in self._calls}
         for point in turns:
+            self.call(point.side, FLOOR_LENGTH)()
             times[point].append(self._clock.time_ms(self._calls[point]))
         return times
 
@@ -169,7 +172,5 @@ def measure_scaling(
         seed=settings.seed,
         autocast=torch.is_autocast_enabled(settings.device),
         backend=contest.backend,
-        scaling=Scaling(
-            sweeper.sweep(SUBJECT, subject.lengths), sweeper.sweep(REFERENCE, reference.lengths)
-        ),
+        scaling=Scaling(sweeper.sweep(SUBJECT, subject), sweeper.sweep(REFERENCE, reference)),
     )

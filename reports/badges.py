@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from efficarch.gate import SLOWDOWN_FLOOR, Outcome, Verdict
-from efficarch.record import Cell, CellRun, Run
+from efficarch.record import Cell, CellRun, Measurement, Run, Weights
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,33 @@ def judge(run: Run, checked: Sequence[Verdict], compared: Sequence[Verdict]) -> 
     ]
 
 
+_OWN_FIELDS = ("keep", "length", "batch")
+
+
+def settings(cell: Cell) -> tuple[str, ...]:
+    """Return what a suite varied besides the fields of a cell, as its id has it: ``name=value``."""
+    named = [part for part in cell.id.split("/") if "=" in part]
+    return tuple(part for part in named if part.partition("=")[0] not in _OWN_FIELDS)
+
+
 def variant(cell: Cell) -> str:
-    """Name what tells a cell from its neighbours: method, keep ratio and length."""
-    keep = "" if cell.keep is None else f" keep={cell.keep:g}"
-    length = "" if cell.length is None else f" length={cell.length}"
-    return f"{cell.method}{keep}{length}"
+    """Name what tells a cell from its neighbours: method, keep ratio, length and settings."""
+    keep = () if cell.keep is None else (f"keep={cell.keep:g}",)
+    length = () if cell.length is None else (f"length={cell.length}",)
+    return " ".join((cell.method, *keep, *length, *settings(cell)))
 
 
-def reference_name(cell: Cell) -> str:
+def references_of(lines: Sequence[CellRun]) -> list[str]:
+    """Name what some cells are timed against, by those that were measured if any was."""
+    measured = [line for line in lines if line.measurement is not None]
+    return sorted({reference_name(line.cell, line.measurement) for line in measured or lines})
+
+
+def reference_name(cell: Cell, measured: Measurement | None) -> str:
     """Name what a cell is timed against."""
-    return "the dense model" if cell.length is None else "causal attention"
+    if measured is None or measured.backend is None:
+        return "the dense model" if cell.length is None else "causal attention"
+    operator = measured.weights is Weights.NONE
+    if measured.saving is not None:
+        return "the plain scan" if operator else "the model on the plain scan"
+    return "causal attention" if operator else "the Transformer of its size"

@@ -6,6 +6,7 @@ from dataclasses import replace
 from efficarch.record import Cell, CellRun, Estimate, Measurement, Weights
 from efficarch.stats import median
 
+from .badges import reference_name, settings
 from .drawing import (
     LEGEND_X,
     Axes,
@@ -20,15 +21,15 @@ from .formats import number
 from .plot import Tick, decades
 from .tradeoff import Sample, tradeoff_chart
 
-REFERENCE = "causal attention"
-
 
 def charts(lines: Sequence[CellRun]) -> tuple[Chart, ...]:
     """Return the charts of a run: those of pretrained quality, then those over length."""
     samples = [(line.cell, line.measurement) for line in lines if line.measurement is not None]
     methods = list(dict.fromkeys(cell.method for cell, _ in samples))
     tradeoffs = [sample for sample in samples if _shows_tradeoff(*sample)]
-    lengths = [sample for sample in samples if sample[0].length is not None]
+    lengths = [
+        sample for sample in samples if sample[0].length is not None and sample[1].saving is None
+    ]
     sweeps = [group for group in _groups(lengths, with_length=False) if _sweeps(group)]
     found = [
         *[tradeoff_chart(group, methods) for group in _groups(tradeoffs, with_length=True)],
@@ -40,7 +41,8 @@ def charts(lines: Sequence[CellRun]) -> tuple[Chart, ...]:
 def _shows_tradeoff(cell: Cell, measured: Measurement) -> bool:
     """Whether a cell gives up quality for speed: a scan backend without a keep ratio does not."""
     reduces = cell.length is None or cell.keep is not None
-    return reduces and measured.weights is Weights.PRETRAINED
+    # what a scan saves has charts of its own
+    return reduces and measured.saving is None and measured.weights is Weights.PRETRAINED
 
 
 def _sweeps(group: Sequence[Sample]) -> bool:
@@ -52,7 +54,8 @@ def _groups(samples: Sequence[Sample], *, with_length: bool) -> list[list[Sample
     groups: dict[tuple[object, ...], list[Sample]] = {}
     for cell, measured in samples:
         length = cell.length if with_length else None
-        key = (cell.suite, cell.model, length, cell.batch, cell.dtype, cell.device)
+        same = (cell.suite, cell.model, length, cell.batch, cell.dtype, cell.device)
+        key = (*same, settings(cell))
         groups.setdefault(key, []).append((cell, measured))
     return list(groups.values())
 
@@ -71,7 +74,7 @@ def _length_chart(group: Sequence[Sample]) -> Chart:
     return Chart(
         anchor="",
         title=f"Latency over length: {cell.suite}, {cell.model}, batch {cell.batch}, "
-        f"{cell.dtype}, {cell.device}",
+        f"{cell.dtype}, {cell.device}{''.join(f', {each}' for each in settings(cell))}",
         description=description_of("Both axes are logarithmic. Lower is better.", points),
         width=chart_width(names),
         height=plot.bottom + 52,
@@ -104,6 +107,7 @@ def _length_point(cell: Cell, measured: Measurement) -> Point:
 
 def _reference_points(group: Sequence[Sample]) -> list[Point]:
     """Return the reference once per length: its median over the cells that timed it there."""
+    reference = reference_name(*group[0])
     timed: dict[int, list[Estimate]] = {}
     for cell, measured in group:
         timed.setdefault(cell.length or 1, []).append(measured.reference_ms)
@@ -111,6 +115,6 @@ def _reference_points(group: Sequence[Sample]) -> list[Point]:
     for length, estimates in timed.items():
         middle = median([estimate.value for estimate in estimates])
         whole = Estimate(middle, min(e.low for e in estimates), max(e.high for e in estimates))
-        words = f"{REFERENCE} at length {length}: {number(middle)} ms"
-        points.append(Point(REFERENCE, float(length), middle, whole, "", words))
+        words = f"{reference} at length {length}: {number(middle)} ms"
+        points.append(Point(reference, float(length), middle, whole, "", words))
     return points

@@ -7,6 +7,7 @@ from enum import Enum
 from efficarch.record import Cell, CellRun, Estimate, Measurement, Weights
 from efficarch.stats import MIN_IMAGES, mean_interval, row_at
 
+from .badges import settings
 from .formats import count
 from .methods import is_control
 
@@ -69,7 +70,8 @@ def comparisons(lines: Sequence[CellRun]) -> tuple[Comparison, ...]:
 
 def place(cell: Cell) -> tuple[object, ...]:
     """Return what two cells must share to be compared."""
-    return cell.suite, cell.model, cell.length, cell.batch, cell.dtype, cell.device
+    same = cell.suite, cell.model, cell.length, cell.batch, cell.dtype, cell.device
+    return *same, settings(cell)
 
 
 def _within(group: Sequence[Sample]) -> list[Comparison]:

@@ -32,6 +32,16 @@ READING = (
     "covers both latencies' intervals. Crops of the same picture are not independent, so the true "
     "interval is wider; and each interval stands for itself, so among many cells some will seem "
     "to differ by chance.",
+    "Growth with length: all lengths of both sides are timed in a new random order each round. "
+    "The slope is fitted by least squares to the logarithms of latency and length, where a call "
+    "takes at least ten times what it takes at length 1 and from the length on that the suite "
+    "stated; its interval is that of the fit. A range is kept when the whole interval lies within "
+    "it. Two curves cross where the ratio of a round passes 1 for good, with a bootstrap interval "
+    "over the rounds.",
+    "Updates saved: the share of state updates that a multi-resolution scan deferred. CosSim is "
+    "that of the SSM term by token, without skip term and gate, or of a model's final hidden "
+    "states. Bits per byte are paired by segment of held-out text, with a seeded bootstrap over "
+    "the segments. Time saved is 1 less the latency ratio, planning included.",
     "1 MB is 1,000,000 bytes. \N{MULTIPLICATION SIGN} 0.68 means 0.68 of the reference.",
 )
 
@@ -70,7 +80,15 @@ def _limits(limits: Limits) -> str:
         parts.append(f"latency ratio ≤ {budget(limits.latency_ratio)}")
     if limits.latency_ms is not None:
         parts.append(f"latency ≤ {number(limits.latency_ms)} ms")
-    return ", ".join([*parts, f"CosSim ≥ {cossim(limits.cossim)}"])
+    parts.append(f"CosSim ≥ {cossim(limits.cossim)}")
+    if limits.cossim_p5 is not None:
+        parts.append(f"5th percentile of CosSim ≥ {cossim(limits.cossim_p5)}")
+    if limits.bits_lost is not None:
+        parts.append(f"bits per byte lost ≤ {limits.bits_lost:.4f}")
+    for name, bounds in (("slope", limits.slope), ("reference slope", limits.reference_slope)):
+        if bounds is not None:
+            parts.append(f"{name} within {bounds[0]:.2f} to {bounds[1]:.2f}")
+    return ", ".join(parts)
 
 
 _MACHINE_NAMES = {

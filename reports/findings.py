@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from efficarch.record import Cell, CellRun, Measurement, Weights
 
-from .badges import variant
+from .badges import settings, variant
 from .equal import CONTROL, Comparison, Standing, place
 from .formats import count, distinct, signed
 from .methods import is_control
@@ -94,7 +94,8 @@ def _sentences(name: str, measured: Mapping[tuple[object, ...], Sample]) -> tupl
 
 
 def _place(cell: Cell, method: str) -> tuple[object, ...]:
-    return cell.model, method, cell.keep, cell.length, cell.batch, cell.dtype, cell.device
+    same = cell.model, method, cell.keep, cell.length, cell.batch, cell.dtype, cell.device
+    return *same, settings(cell)
 
 
 def _sentence(name: str, cell: Cell, result: Measurement, control: Measurement) -> str:

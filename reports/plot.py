@@ -100,12 +100,13 @@ class Series:
 
 @dataclass(frozen=True)
 class Guide:
-    """A dashed line with its words."""
+    """A dashed line with its words; ``anchor`` says which end of them stands at ``x``."""
 
     path: str
     x: float
     y: float
     text: str
+    anchor: str = "end"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from efficarch.gate import Outcome, cossim_breach, latency_breaches
 from efficarch.record import Limits, Measurement, Weights
 
-from .badges import Badge, Judged, badge, change_badge, reference_name, variant
+from .badges import Badge, Judged, badge, change_badge, references_of, variant
 from .companions import companions
 from .equal import comparisons
 from .equal_table import EqualTable, equal_table
@@ -87,12 +87,13 @@ def suite_tables(judged: Sequence[Judged], *, with_baseline: bool) -> tuple[Tabl
 
 def _table(anchor: str, suite: str, items: list[Judged], with_baseline: bool) -> Table:
     ordered = sorted(filter(stands_alone, items), key=lambda item: not item.failed)
-    references = sorted({reference_name(item.line.cell) for item in items})
+    references = references_of([item.line for item in items])
     lines = [item.line for item in items]
     compared = comparisons(lines)
     extra = Extra(
         change=with_baseline,
         companions=any(companions(line.measurement) for line in lines if line.measurement),
+        backend=any(line.measurement.backend for line in lines if line.measurement),
     )
     return Table(
         anchor=anchor,
@@ -112,12 +113,14 @@ class Extra:
 
     change: bool
     companions: bool
+    backend: bool
 
 
 def _columns(extra: Extra) -> tuple[Column, ...]:
     change = (Column("Change", "of the ratio"),) if extra.change else ()
     cossim_change = (Column("CosSim change", "of the mean"),) if extra.change else ()
     beside = (Column("Beside CosSim", "not gated"),) if extra.companions else ()
+    backend = (Column("Backend", "of the scan"),) if extra.backend else ()
     return (
         Column("Reference, ms", "95 % interval"),
         Column("Now, ms", "95 % interval"),
@@ -127,6 +130,7 @@ def _columns(extra: Extra) -> tuple[Column, ...]:
         Column("CosSim", "mean; lowest, floor"),
         *cossim_change,
         *beside,
+        *backend,
         Column("Tokens", "mean / last layer"),
         Column("GFLOP", "of reference"),
         Column("Peak MB", "of reference"),
@@ -169,6 +173,7 @@ def _values(item: Judged, measured: Measurement, extra: Extra) -> tuple[Value, .
         quality(measured, item.line.limits),
         *changes[1:],
         *((_beside(measured),) if extra.companions else ()),
+        *((Value(measured.backend or ABSENT),) if extra.backend else ()),
         Value(
             f"{measured.tokens_mean:,.0f} / {measured.tokens_final:,}",
             f"of {measured.reference_tokens:,}",
@@ -198,8 +203,11 @@ def quality(measured: Measurement, limits: Limits) -> Value:
     if measured.weights is Weights.RANDOM:
         word = "check broken" if broken else "check ok"
         return Value(word, "random weights: timing only", wraps=True)
-    detail = f"{cossim(measured.cossim.minimum)}, floor\N{NO-BREAK SPACE}{cossim(limits.cossim)}"
-    return Value(cossim(measured.cossim.mean), detail, "below floor" if broken else "", wraps=True)
+    found, floor = measured.cossim, limits.cossim_p5
+    detail = f"{cossim(found.minimum)}, floor\N{NO-BREAK SPACE}{cossim(limits.cossim)}"
+    if floor is not None:
+        detail += f"; p5 {cossim(found.p5)}, floor\N{NO-BREAK SPACE}{cossim(floor)}"
+    return Value(cossim(found.mean), detail, "below floor" if broken else "", wraps=True)
 
 
 def _beside(measured: Measurement) -> Value:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from efficarch.record import Cell, Measurement
 from efficarch.stats import pareto_front
 
-from .badges import reference_name, variant
+from .badges import reference_name, settings, variant
 from .drawing import (
     LEGEND_X,
     MOST_LABELS,
@@ -50,13 +50,13 @@ def tradeoff_chart(group: Sequence[Sample], methods: Sequence[str]) -> Chart:
     data = _tradeoff(group)
     plot = plot_box(len({point.series for point in data.points}) + 1)
     axes, x_ticks, y_ticks = _axes(data.points, plot)
-    reference = reference_name(cell)
+    reference = reference_name(*group[0])
     length = "" if cell.length is None else f", length {cell.length}"
     series = _series(data, axes, methods)
     return Chart(
         anchor="",
         title=f"Latency against CosSim: {cell.suite}, {cell.model}, batch {cell.batch}, "
-        f"{cell.dtype}, {cell.device}{length}",
+        f"{cell.dtype}, {cell.device}{length}{''.join(f', {each}' for each in settings(cell))}",
         description=_description(data),
         width=chart_width([item.name for item in series]),
         height=plot.bottom + 52,
@@ -99,8 +99,14 @@ def _point(cell: Cell, measured: Measurement) -> Point:
 def _axes(points: Sequence[Point], plot: Box) -> tuple[Axes, tuple[Tick, ...], tuple[Tick, ...]]:
     bounds = [bound for point in points for bound in (point.interval.low, point.interval.high)]
     x, x_ticks = straight([*bounds, 1.0], plot.left, plot.right)
-    y, distances = decades([point.y for point in points], plot.top, plot.bottom)
-    return Axes(x, y, upright=False), x_ticks, _cossim_ticks(y, distances)
+    y, y_ticks = cossim_axis([point.y for point in points], plot)
+    return Axes(x, y, upright=False), x_ticks, y_ticks
+
+
+def cossim_axis(distances: Sequence[float], plot: Box) -> tuple[Scale, tuple[Tick, ...]]:
+    """Return an axis logarithmic in 1 - CosSim, best on top, with ticks that read as CosSim."""
+    y, ticks = decades(distances, plot.top, plot.bottom)
+    return y, _cossim_ticks(y, ticks)
 
 
 def _cossim_ticks(y: Scale, distances: Sequence[Tick]) -> tuple[Tick, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from efficarch.gate import Outcome, Verdict, check_limits, compare
 from efficarch.record import Run, Status
 
-from .badges import Badge, Judged, badge, change_badge, judge, reference_name
+from .badges import Badge, Judged, badge, change_badge, judge, references_of
 from .charts import charts
 from .drawing import Chart
 from .facts import (
@@ -23,8 +23,10 @@ from .facts import (
 )
 from .formats import ABSENT, count, number, percent, were
 from .groups import Group, stands_alone, unmeasured_groups
+from .growth import GrowthView, growths
 from .methods import MethodFact, method_facts
 from .rows import Table, quality, suite_tables
+from .savings_view import SavingView, saving_views
 
 _COMMIT_LENGTH = 12
 
@@ -69,6 +71,8 @@ class Page:
     missing: tuple[str, ...]
     tables: tuple[Table, ...]
     findings: tuple[str, ...]
+    growths: tuple[GrowthView, ...]
+    savings: tuple[SavingView, ...]
     charts: tuple[Chart, ...]
     limits: tuple[LimitGroup, ...]
     reading: tuple[str, ...]
@@ -87,7 +91,10 @@ def build(run: Run, baseline: Run | None = None, baseline_note: str = "") -> Pag
     verdict, headline = _headline(run, judged)
     present = {line.cell.id for line in run.cells}
     tables = suite_tables(judged, with_baseline=with_baseline)
-    findings = [sentence for table in tables for sentence in table.findings]
+    grown, saved = growths(judged), saving_views(judged)
+    findings = [growth.sentence for growth in grown]
+    findings += [sentence for view in saved for sentence in view.summary]
+    findings += [sentence for table in tables for sentence in table.findings]
     return Page(
         verdict=verdict,
         headline=headline,
@@ -98,15 +105,26 @@ def build(run: Run, baseline: Run | None = None, baseline_note: str = "") -> Pag
         missing=tuple(item.cell_id for item in compared if item.cell_id not in present),
         tables=tables,
         findings=tuple(findings[:_MOST_FINDINGS]),
+        growths=grown,
+        savings=saved,
         charts=charts(run.cells),
         limits=limit_groups(run.cells),
         reading=READING,
         machine=machine_facts(run.machine),
         sources=source_facts(run),
         facts=run_facts(run),
-        methods=method_facts(line.cell.method for line in run.cells),
+        methods=method_facts(_reducers(run)),
         entries=_entries(judged),
     )
+
+
+def _reducers(run: Run) -> list[str]:
+    """Name the methods that reduce tokens: a scan's backend or planner may share their names."""
+    return [
+        line.cell.method
+        for line in run.cells
+        if line.measurement is None or line.measurement.backend is None
+    ]
 
 
 def _headline(run: Run, judged: Sequence[Judged]) -> tuple[Badge, str]:
@@ -166,7 +184,7 @@ def _baseline_sentence(
     if baseline is None or not any(verdict.change is not None for verdict in compared):
         reasons = [reason for verdict in compared for reason in verdict.reasons]
         why = (reasons[0] if reasons else note or "none was given").rstrip(".")
-        names = sorted({reference_name(line.cell) for line in run.cells}) or ["the reference"]
+        names = references_of(run.cells) or ["the reference"]
         return (
             f"No comparable baseline: {why}. "
             f"Latency is shown against {' or '.join(names)} of the same run."

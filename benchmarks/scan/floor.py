@@ -42,10 +42,10 @@ RATIOS = (
 MULTIPLY_ADDS = 4
 """Per channel, state and step: ``delta * A``, ``delta u * B``, ``decay * h +`` and ``C * h +``."""
 
-SMALL, LARGE = 2**16, 2**24
-"""Numbers in a tensor that stays in the second-level caches, and in one that no cache holds."""
+SMALL, LARGE = 2**20, 2**24
+"""Numbers in a tensor that a cache holds, whose call costs little beside, and in one none holds."""
 
-REPEATS, SQUARE = 100, 1024
+REPEATS, SQUARE = 16, 1024
 PROBED = {"exponentials": REPEATS * SMALL, "multiply-adds": SQUARE**3, "bytes": 3 * 4 * LARGE}
 """What one call of each probe does: 2^x as in the kernel, a matrix product, c = a + b."""
 

@@ -63,11 +63,13 @@ class LengthArm:
 
     ``build`` prepares the inputs of one length, outside the timing, and returns the call; it is
     also asked for length 1, where the floor is measured. ``flops`` are those of a call at a length.
+    A slope is fitted to lengths of ``fitted_from`` and more; shorter ones show where sides cross.
     """
 
     build: Callable[[int], Call]
     lengths: tuple[int, ...]
     flops: Callable[[int], int]
+    fitted_from: int = 1
 
 
 @dataclass(frozen=True)

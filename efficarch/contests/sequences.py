@@ -23,12 +23,13 @@ from efficarch.quality import cosine_rows, summarise
 from efficarch.record import CosSim, Quality
 from efficarch.scan.backends import BACKENDS
 from efficarch.scan.layer_scans import OWN, BackendRun, foreign_kernels, oracle_scans
+from efficarch.scan.ssd import SSD_BACKENDS
 
 CHECKED_LENGTH = 384
 """CosSim is taken at this length, or at the cell's where that is shorter: the oracle is slow. One
 and a half chunks of Mamba-2."""
 
-METHODS = (OWN, "auto", *BACKENDS)
+METHODS = (OWN, "auto", *dict.fromkeys((*BACKENDS, *SSD_BACKENDS)))
 
 
 @dataclass(frozen=True)

@@ -71,17 +71,17 @@ class ScanInputs:
                 f"(channels, state) = ({channels}, state)"
             )
         for name in ("delta", "z"):
-            _expect(name, getattr(self, name), "(batch, channels, length)", self.u.shape)
+            expect_shape(name, getattr(self, name), "(batch, channels, length)", self.u.shape)
         for name in ("D", "delta_bias"):
-            _expect(name, getattr(self, name), "(channels,)", (channels,))
+            expect_shape(name, getattr(self, name), "(channels,)", (channels,))
         self._check_state()
         self._check_groups()
         per_group = (batch, self.groups, self.state, length)
         for name in ("B", "C"):
-            _expect(
+            expect_shape(
                 name, _grouped(getattr(self, name)), "(batch, groups, state, length)", per_group
             )
-        self._check_dtypes_and_devices()
+        check_dtypes_and_devices(self.tensors(), wide=PARAMETERS)
 
     def _check_state(self) -> None:
         if not 1 <= self.state <= MAX_STATE:
@@ -101,23 +101,6 @@ class ScanInputs:
             raise ValueError(
                 f"B has shape {tuple(self.B.shape)}, expected a number of groups that divides "
                 f"the {self.channels} channels"
-            )
-
-    def _check_dtypes_and_devices(self) -> None:
-        u = self.u
-        for name, tensor in self.tensors().items():
-            wide = name in PARAMETERS
-            if tensor.device != u.device:
-                wanted = f"{u.device}, as u; move one of them"
-            elif tensor.dtype not in (WIDE if wide else FLOATS):
-                wanted = "float32 or float64" if wide else "a floating dtype of 16 to 64 bits"
-            elif not wide and tensor.dtype != u.dtype:
-                wanted = f"{u.dtype}, as u; convert one of them"
-            else:
-                continue
-            raise ValueError(
-                f"{name} has shape {tuple(tensor.shape)}, {tensor.dtype} on {tensor.device}, "
-                f"expected {wanted}"
             )
 
     @property
@@ -181,11 +164,6 @@ class ScanFunction(Protocol):
         ...
 
 
-def needs_gradients(inputs: ScanInputs) -> bool:
-    """Whether autograd would record the scan of these inputs."""
-    return torch.is_grad_enabled() and any(x.requires_grad for x in inputs.tensors().values())
-
-
 def require_no_negative_step(inputs: ScanInputs) -> None:
     """Refuse steps below zero, which let states grow without bound; one reading of ``delta``.
 
@@ -195,16 +173,27 @@ def require_no_negative_step(inputs: ScanInputs) -> None:
     Raises:
         ValueError: a step, bias included, is below zero.
     """
-    if inputs.delta_softplus or inputs.delta.device.type != "cpu":
+    if not inputs.delta_softplus:
+        refuse_negative_steps("delta", inputs.delta, inputs.delta_bias, axis=1)
+
+
+def refuse_negative_steps(name: str, steps: Tensor, bias: Tensor | None, axis: int) -> None:
+    """Refuse steps on the CPU of which one is below zero with its bias, which lies on ``axis``.
+
+    Raises:
+        ValueError: one is.
+    """
+    if steps.device.type != "cpu":
         return
-    lowest = inputs.delta.detach().amin(dim=(0, 2)).to(inputs.working_dtype)  # [D]
-    if inputs.delta_bias is not None:
-        lowest = lowest + inputs.delta_bias.detach().to(lowest.dtype)
+    others = tuple(each for each in range(steps.ndim) if each != axis)
+    lowest = steps.detach().amin(dim=others).to(torch.promote_types(steps.dtype, torch.float32))
+    if bias is not None:
+        lowest = lowest + bias.detach().to(lowest.dtype)
     if bool((lowest < 0).any()):
         raise ValueError(
-            f"delta has shape {tuple(inputs.delta.shape)} and, bias included, a step of "
+            f"{name} has shape {tuple(steps.shape)} and, bias included, a step of "
             f"{float(lowest[lowest < 0].min()):.3g}, expected none below 0; "
-            "pass delta_softplus=True or clamp it"
+            f"pass {name}_softplus=True or clamp it"
         )
 
 
@@ -262,8 +251,36 @@ def _grouped(tensor: Tensor) -> Tensor:
     return tensor if tensor.ndim == 4 else tensor[:, None]  # [B, G, N, L]
 
 
-def _expect(name: str, tensor: Tensor | None, axes: str, shape: tuple[int, ...]) -> None:
+def expect_shape(name: str, tensor: Tensor | None, axes: str, shape: tuple[int, ...]) -> None:
+    """Refuse a tensor whose shape is another one.
+
+    Raises:
+        ValueError: it is.
+    """
     if tensor is not None and tuple(tensor.shape) != tuple(shape):
         raise ValueError(
             f"{name} has shape {tuple(tensor.shape)}, expected {axes} = {tuple(shape)}"
+        )
+
+
+def check_dtypes_and_devices(tensors: dict[str, Tensor], wide: tuple[str, ...]) -> None:
+    """Refuse tensors that do not share the device and dtype of the first; ``wide`` stay wide.
+
+    Raises:
+        ValueError: one on another device, one of ``wide`` below float32, or another of another
+            dtype than the first, which is one of ``FLOATS``.
+    """
+    leading, first = next(iter(tensors.items()))
+    for name, tensor in tensors.items():
+        if tensor.device != first.device:
+            wanted = f"{first.device}, as {leading}; move one of them"
+        elif tensor.dtype not in (WIDE if name in wide else FLOATS):
+            wanted = "float32 or float64" if name in wide else "a floating dtype of 16 to 64 bits"
+        elif name not in wide and tensor.dtype != first.dtype:
+            wanted = f"{first.dtype}, as {leading}; convert one of them"
+        else:
+            continue
+        raise ValueError(
+            f"{name} has shape {tuple(tensor.shape)}, {tensor.dtype} on {tensor.device}, "
+            f"expected {wanted}"
         )

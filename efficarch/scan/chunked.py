@@ -30,6 +30,9 @@ STATES = 2**15
 """Numbers in the states of the chunks that step at once. More leave the cache, with fewer the start
 of an operation outweighs it; where one state has more than half as many, chunks step alone."""
 
+SEQUENCES = 2**18
+"""Numbers of each sequence that are prepared and finished at a time, to stay in the cache too."""
+
 
 class _Block(NamedTuple):
     """Some steps of all inputs; the channels come last, where the arithmetic is contiguous."""
@@ -40,11 +43,14 @@ class _Block(NamedTuple):
     C: Tensor  # [T, B, G, K, 1, N]
 
 
-class _Room(NamedTuple):
-    """Memory that all blocks use again, each [T, B, G, K, N, P]; none where autograd keeps them."""
+class _Plan(NamedTuple):
+    """What all blocks share; where autograd keeps what a block computes, no memory."""
 
-    decays: Tensor | None
-    states: Tensor | None
+    A: Tensor  # [G, 1, N, P]
+    chunks: int  # K
+    steps: int  # K * T
+    decays: Tensor | None  # [T, B, G, K, N, P]
+    states: Tensor | None  # [T, B, G, K, N, P]
 
 
 def scan(inputs: ScanInputs, *, chunk: int = CHUNK, return_last_state: bool = False) -> ScanOutput:
@@ -52,87 +58,98 @@ def scan(inputs: ScanInputs, *, chunk: int = CHUNK, return_last_state: bool = Fa
 
     Computes in the dtype of ``u``, at least float32. Returns [B, D, L] in the dtype of ``u`` and,
     if asked, the last state [B, D, N] in the computing dtype. Without gradients it needs, beside
-    a few tensors of the size of ``u``, ``chunk`` times ``STATES`` numbers or ``chunk`` states;
-    with gradients autograd keeps O(B D N L), as for ``naive``.
+    the output once more, memory that does not grow with the length; with gradients autograd keeps
+    O(B D N L), as for ``naive``.
 
     Raises:
         ValueError: ``chunk``, the number of steps in a chunk, is below 1.
     """
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}, expected at least 1 step")
-    A = torch.unflatten(inputs.A.to(inputs.working_dtype), 0, (inputs.groups, -1))  # [G, P, N]
-    A = A.transpose(1, 2)[:, None]  # [G, 1, N, P]
-    state = A.new_zeros(len(inputs.u), *A[:, 0].shape)  # [B, G, N, P]
-    chunks = min(max(1, STATES // state.numel()), 1 + isqrt(inputs.length - 1))
-    room = _room(inputs, (chunk, *state.shape[:2], chunks, *state.shape[2:]))
+    plan = _plan(inputs, chunk)
+    state = inputs.A.new_zeros(len(inputs.u), *plan.A[:, 0].shape, dtype=plan.A.dtype)
+    together = plan.steps * max(1, SEQUENCES // (plan.steps * len(inputs.u) * inputs.channels))
     outputs = []
-    for start in range(0, inputs.length, chunks * chunk):
-        block = _block(inputs, start, start + chunks * chunk, chunks)
-        y, state = _run(block, A, state, room)
-        outputs.append(y)
-    y = torch.cat(outputs, dim=-1)[..., : inputs.length]
-    out = skip_and_gate(inputs, y)  # [B, D, L]
+    for start in range(0, inputs.length, together):
+        part = _part(inputs, start, start + together)
+        y, state = _scan_blocks(part, state, plan)
+        outputs.append(skip_and_gate(part, y))
+    out = torch.cat(outputs, dim=-1)  # [B, D, L]
     return (out, state.transpose(-1, -2).flatten(1, 2)) if return_last_state else out
 
 
-def _room(inputs: ScanInputs, shape: tuple[int, ...]) -> _Room:
+def _plan(inputs: ScanInputs, chunk: int) -> _Plan:
+    A = torch.unflatten(inputs.A.to(inputs.working_dtype), 0, (inputs.groups, -1))  # [G, P, N]
+    A = A.transpose(1, 2)[:, None]  # [G, 1, N, P]
+    batch, groups = len(inputs.u), inputs.groups
+    chunks = min(max(1, STATES // (batch * A.numel())), 1 + isqrt(inputs.length - 1))
     recorded = torch.is_grad_enabled() and any(
         each.requires_grad for each in vars(inputs).values() if isinstance(each, Tensor)
     )
-    if recorded:
-        return _Room(None, None)
-    empty = inputs.u.new_empty(2, *shape, dtype=inputs.working_dtype)
-    return _Room(empty[0], empty[1])
+    decays = states = None
+    if not recorded:
+        decays, states = A.new_empty(2, chunk, batch, groups, chunks, *A.shape[2:])
+    return _Plan(A, chunks, chunks * chunk, decays, states)
 
 
-def _block(inputs: ScanInputs, start: int, stop: int, chunks: int) -> _Block:
-    """Cut steps out of the inputs, and the steps into chunks."""
-    part = replace(
-        inputs,
-        **{name: getattr(inputs, name)[..., start:stop] for name in ("u", "delta", "B", "C")},
-        z=None,
+def _part(inputs: ScanInputs, start: int, stop: int) -> ScanInputs:
+    """Return the inputs of some of the steps."""
+    names = ("u", "delta", "B", "C") if inputs.z is None else ("u", "delta", "B", "C", "z")
+    return replace(inputs, **{name: getattr(inputs, name)[..., start:stop] for name in names})
+
+
+def _scan_blocks(inputs: ScanInputs, state: Tensor, plan: _Plan) -> tuple[Tensor, Tensor]:
+    """Scan block after block from the state [B, G, N, P] before them.
+
+    Returns the outputs [B, D, L] without skip and gate, and the state after them.
+    """
+    delta = step_sizes(inputs)  # [B, D, L]
+    sequences = (
+        torch.unflatten(delta, 1, (inputs.groups, -1)),  # [B, G, P, L]
+        torch.unflatten(delta * inputs.u, 1, (inputs.groups, -1)),  # [B, G, P, L]
+        inputs.grouped_B,
+        inputs.grouped_C,
     )
-    delta = step_sizes(part)  # [B, D, K * T]
-    added = delta * part.u  # [B, D, K * T]
-    channels = (inputs.groups, -1)
-    return _Block(
-        delta=_in_chunks(torch.unflatten(delta, 1, channels), chunks)[..., None, :],
-        added=_in_chunks(torch.unflatten(added, 1, channels), chunks)[..., None, :],
-        B=_in_chunks(part.grouped_B, chunks)[..., None],
-        C=_in_chunks(part.grouped_C, chunks)[..., None, :],
-    )
+    outputs = []
+    for parts in zip(*(each.split(plan.steps, dim=-1) for each in sequences), strict=True):
+        delta, added, B, C = (_in_chunks(part, plan.chunks) for part in parts)
+        block = _Block(delta[..., None, :], added[..., None, :], B[..., None], C[..., None, :])
+        y, state = _run(block, state, plan)
+        outputs.append(y)
+    return torch.cat(outputs, dim=-1)[..., : inputs.length], state
 
 
 def _in_chunks(x: Tensor, chunks: int) -> Tensor:
-    """Cut the steps into chunks and bring them to the front, [B, G, X, S] -> [T, B, G, K, X]."""
-    # a step of size zero is the identity, so zeros at the end change no state
+    """Bring the step within its chunk to the front, [B, G, X, S] -> [T, B, G, K, X]."""
+    # a step of size zero is the identity, so zeros at the end change no state; where none are added
+    # this is a mere copy, since gathering one step of many channels from the whole length is slow
     x = F.pad(x, (0, -x.shape[-1] % chunks))
     return torch.unflatten(x, -1, (chunks, -1)).permute(4, 0, 1, 3, 2).contiguous()
 
 
-def _run(block: _Block, A: Tensor, state: Tensor, room: _Room) -> tuple[Tensor, Tensor]:
+def _run(block: _Block, state: Tensor, plan: _Plan) -> tuple[Tensor, Tensor]:
     """Scan one block from the state [B, G, N, P] before it.
 
     Returns its outputs [B, D, K * T] and the state after it [B, G, N, P].
     """
     steps = len(block.delta)
-    decays = torch.mul(block.delta, A, out=_first(room.decays, steps)).exp_()  # [T, B, G, K, N, P]
-    added = torch.mul(block.B, block.added, out=_first(room.states, steps))  # [T, B, G, K, N, P]
-    starts = _starts(block.delta.sum(0) * A, decays, added, state)  # [B, G, K, N, P]
-    states = _recur(decays, added, starts, room)
+    decays = torch.mul(block.delta, plan.A, out=_first(plan.decays, steps)).exp_()
+    added = torch.mul(block.B, block.added, out=_first(plan.states, steps))  # [T, B, G, K, N, P]
+    starts = state[:, :, None]  # [B, G, K, N, P]
+    if plan.chunks > 1:
+        starts = _starts(block.delta.sum(0) * plan.A, decays, added, state)
+    states = _recur(decays, added, starts, in_place=plan.states is not None)
     y = (block.C @ states).squeeze(-2).permute(1, 2, 4, 3, 0)  # [B, G, P, K, T]
     # a copy, for the next block overwrites the states
     return y.flatten(3).flatten(1, 2), states[-1, :, :, -1].clone()
 
 
-def _first(room: Tensor | None, steps: int) -> Tensor | None:
-    return None if room is None else room[:steps]
+def _first(memory: Tensor | None, steps: int) -> Tensor | None:
+    return None if memory is None else memory[:steps]
 
 
 def _starts(exponents: Tensor, decays: Tensor, added: Tensor, state: Tensor) -> Tensor:
     """Return the state that every chunk begins with, [B, G, K, N, P]."""
-    if exponents.shape[2] == 1:
-        return state[:, :, None]
     ends = added[0]
     for decay_t, added_t in zip(decays[1:].unbind(0), added[1:].unbind(0), strict=True):
         ends = torch.addcmul(added_t, decay_t, ends)
@@ -143,11 +160,13 @@ def _starts(exponents: Tensor, decays: Tensor, added: Tensor, state: Tensor) -> 
     return torch.stack(starts, dim=2)
 
 
-def _recur(decays: Tensor, added: Tensor, state: Tensor, room: _Room) -> Tensor:
-    """Step all chunks on from a state [B, G, K, N, P]; return it after each step, T first."""
+def _recur(decays: Tensor, added: Tensor, state: Tensor, *, in_place: bool) -> Tensor:
+    """Step all chunks on from a state [B, G, K, N, P]; return it after each step, T first.
+
+    ``in_place`` it takes the place of what was added.
+    """
     states = []
     for decay_t, added_t in zip(decays.unbind(0), added.unbind(0), strict=True):
-        into = None if room.states is None else added_t
-        state = torch.addcmul(added_t, decay_t, state, out=into)
+        state = torch.addcmul(added_t, decay_t, state, out=added_t if in_place else None)
         states.append(state)
-    return torch.stack(states) if room.states is None else added
+    return added if in_place else torch.stack(states)

@@ -36,11 +36,6 @@ class KernelPackage:
         """The name that pip knows it by."""
         return self.module.replace("_", "-")
 
-    @property
-    def is_there(self) -> bool:
-        """Whether Python finds the package, working or not; imports nothing."""
-        return _spec(self.module) is not None
-
 
 MAMBA_SSM = KernelPackage(
     module="mamba_ssm",

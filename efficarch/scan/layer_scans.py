@@ -1,8 +1,8 @@
-"""Selective-scan backends behind the call that a transformers Mamba makes for its scan.
+"""Scan backends behind the call that a transformers Mamba or Mamba-2 makes for its scan.
 
-What stands in for the model's own scan has its signature; see `in_model.LayerScan`. A Mamba-2 head
-is P channels that share one decay, one step, B and C, so its recurrence (arXiv 2405.21060,
-section 2.2) is a selective scan whose A has equal entries: any backend of ours can run it.
+What stands in for the model's own scan has its signature; see `in_model.LayerScan`. A backend by
+name is one of the selective scan for Mamba and one of SSD for Mamba-2. What is made for the
+selective scan alone runs a Mamba-2 too, whose heads are channels that are alike.
 """
 
 import inspect
@@ -18,6 +18,10 @@ from efficarch.scan import naive, parity
 from efficarch.scan.backends import Backend, choose
 from efficarch.scan.base import ScanInputs, ScanOutput
 from efficarch.scan.in_model import mixers, replaced_scans
+from efficarch.scan.ssd import SsdBackend, SsdInputs
+from efficarch.scan.ssd import choose as choose_ssd
+from efficarch.scan.ssd import parity as ssd_parity
+from efficarch.scan.ssd.base import per_channel, per_head
 
 # B batch, L length, D channels, N state size, H heads, P channels of a head, G groups
 
@@ -35,23 +39,38 @@ class BackendRun:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._row: Backend | None = None
+        self._selective: Backend | None = None
+        self._ssd: SsdBackend | None = None
 
     def __call__(self, inputs: ScanInputs, return_last_state: bool) -> ScanOutput:
-        """Run a scan.
+        """Run a selective scan.
 
         Raises:
+            UnknownNameError: no backend of the selective scan has this name.
             EfficarchError: the backend cannot take these inputs, cannot run here or is wrong.
         """
-        if self._row is None:
-            self._row = choose(self._name, inputs)
-            parity.require(self._row, inputs.u.device.type, inputs.u.dtype)
-        return self._row.run(inputs, return_last_state=return_last_state)
+        if self._selective is None:
+            self._selective = choose(self._name, inputs)
+            parity.require(self._selective, inputs.u.device.type, inputs.u.dtype)
+        return self._selective.run(inputs, return_last_state=return_last_state)
+
+    def ssd(self, inputs: SsdInputs, return_last_state: bool) -> ScanOutput:
+        """Run an SSD scan.
+
+        Raises:
+            UnknownNameError: no backend of SSD has this name.
+            EfficarchError: the backend cannot take these inputs, cannot run here or is wrong.
+        """
+        if self._ssd is None:
+            self._ssd = choose_ssd(self._name, inputs)
+            ssd_parity.require(self._ssd, inputs.x.device.type, inputs.x.dtype)
+        return self._ssd.run(inputs, return_last_state=return_last_state)
 
     @property
     def used(self) -> str | None:
         """The name of the backend that ran, once one has."""
-        return None if self._row is None else self._row.name
+        row = self._selective or self._ssd
+        return None if row is None else row.name
 
 
 def oracle_scans(model: nn.Module) -> AbstractContextManager[None]:
@@ -132,11 +151,12 @@ def _ssd(run: Run) -> Callable[..., ScanOutput]:
                 "sequence at once, or use the scan of transformers"
             )
         steps = _steps(dt, dt_bias, softplus=dt_softplus, limit=dt_limit)  # [B, L, H]
-        output = run(_per_channel(x, steps, A, (B, C), D), return_final_states)
-        if isinstance(output, Tensor):
-            return output.transpose(1, 2).reshape(x.shape)
-        y, state = output  # [B, D, L], [B, D, N]
-        return y.transpose(1, 2).reshape(x.shape), state.unflatten(1, x.shape[2:])
+        wide = torch.promote_types(x.dtype, torch.float32)
+        skip = None if D is None else D.to(wide)
+        inputs = SsdInputs(x, steps.to(x.dtype), A.to(wide), B, C, skip)
+        if isinstance(run, BackendRun):
+            return run.ssd(inputs, return_final_states)
+        return per_head(run(per_channel(inputs), return_final_states), inputs)
 
     return mamba2_chunk_scan
 
@@ -154,23 +174,6 @@ def _steps(
     steps = dt if bias is None else dt + bias.to(dt.dtype)
     steps = F.softplus(steps) if softplus else steps
     return steps.clamp(min=limit[0], max=limit[1])
-
-
-def _per_channel(
-    x: Tensor, steps: Tensor, A: Tensor, projections: tuple[Tensor, Tensor], D: Tensor | None
-) -> ScanInputs:
-    """Write a Mamba-2 scan as a selective scan of H * P channels, those of a head alike."""
-    width = x.shape[-1]
-    B, C = (each.permute(0, 2, 3, 1) for each in projections)  # [B, G, N, L]
-    wide = torch.promote_types(x.dtype, torch.float32)
-    return ScanInputs(
-        u=x.flatten(2).transpose(1, 2),
-        delta=steps.to(x.dtype).repeat_interleave(width, dim=2).transpose(1, 2),
-        A=A.to(wide).repeat_interleave(width)[:, None].expand(-1, B.shape[2]),
-        B=B,
-        C=C,
-        D=None if D is None else D.to(wide).repeat_interleave(width),
-    )
 
 
 def _exact(inputs: ScanInputs, return_last_state: bool) -> ScanOutput:

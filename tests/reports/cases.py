@@ -9,12 +9,15 @@ from efficarch.record import (
     CosSim,
     Estimate,
     Measurement,
+    Quality,
     Run,
+    Scaling,
     Status,
     Weights,
 )
 from tests import samples
 
+STEEP = replace(samples.scaling(), subject=samples.sweep(exponent=1.3))
 EVIL = '<script>alert("1")</script>|x`_@you'
 
 
@@ -103,6 +106,98 @@ def every_state() -> Run:
         samples.line(named("clip/skipped"), status=Status.SKIPPED, message="needs a GPU"),
         samples.line(named("clip/not-run"), status=Status.NOT_RUN),
         *(roomy(scan("chunked", length, 0.001 * length)) for length in (256, 1024, 4096)),
+    )
+
+
+def swept(
+    method: str = "chunked",
+    *,
+    scaling: Scaling | None = None,
+    slope: tuple[float, float] | None = (0.90, 1.10),
+) -> CellRun:
+    """Return a line that swept over length; linear against quadratic, crossing at 4,096."""
+    cell = Cell(
+        id=f"scan/{method}/scaling=scan/float32/cpu",
+        suite="scan",
+        model="scan",
+        method=method,
+        keep=None,
+        length=None,
+        batch=1,
+        dtype="float32",
+        device="cpu",
+    )
+    measured = replace(
+        samples.with_weights(samples.measurement(), Weights.NONE),
+        backend=method,
+        scaling=scaling or samples.scaling(),
+    )
+    limits = replace(
+        samples.LIMITS,
+        slope=slope,
+        reference_slope=None if slope is None else (1.85, 2.10),
+    )
+    return replace(samples.line(cell, measured=measured), limits=limits)
+
+
+def saved(
+    planner: str,
+    share: float,
+    cossim: float,
+    *,
+    lost: float | None = None,
+    segments: int = 8,
+    signal: str = "",
+) -> CellRun:
+    """Return a line that deferred updates: in a model where bits are lost, else of a signal."""
+    way = f"/signal={signal}" if signal else ""
+    model = "scan" if lost is None else "mamba-byte"
+    cell = Cell(
+        id=f"mrss/{model}/{planner}/saving={share:g}{way}/float32/cpu",
+        suite="mrss",
+        model=model,
+        method=planner,
+        keep=None,
+        length=None if lost is not None else 4096,
+        batch=1,
+        dtype="float32",
+        device="cpu",
+    )
+    saving = samples.saving(lost=lost or 0.0, updates_saved=share)
+    bits = saving.bits[:segments], saving.reference_bits[:segments]
+    if lost is None:
+        saving = replace(saving, layers=(), bits=(), reference_bits=())
+    else:
+        bits_now, bits_then = bits
+        saving = replace(
+            saving, relative_l2=None, state_error=None, bits=bits_now, reference_bits=bits_then
+        )
+    weights = Weights.NONE if lost is None else Weights.PRETRAINED
+    measured = replace(
+        samples.with_weights(samples.measurement(ratio=1 - 0.7 * share), weights),
+        cossim=CosSim(cossim, cossim - 0.02, cossim - 0.3, 4096),
+        cossim_items=(),
+        quality=Quality(),
+        source=f"signal {signal}" if signal else "8 held-out segments",
+        backend="cpp",
+        saving=saving,
+    )
+    return roomy(samples.line(cell, measured=measured))
+
+
+def every_saving() -> Run:
+    """Return a run with each way a planner stands to random, in a model and on signals."""
+    return samples.run(
+        saved("none", 0.0, 1.0, lost=0.0),
+        saved("random", 0.35, 0.95, lost=0.04),
+        saved("stride", 0.35, 0.955, lost=0.0395),
+        saved("input-change", 0.35, 0.985, lost=0.008),
+        saved("worse", 0.35, 0.93, lost=0.06),
+        saved("random", 0.5, 0.9, lost=0.08),
+        saved("input-change", 0.5, 0.97, lost=0.02),
+        saved("random", 0.35, 0.97, signal="ar1-0.99"),
+        saved("input-change", 0.35, 0.992, signal="ar1-0.99"),
+        saved("input-change", 0.35, 0.65, signal="ar1-0"),
     )
 
 

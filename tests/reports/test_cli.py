@@ -110,3 +110,15 @@ def test_unwritable_folder_is_one_sentence(
     assert message.startswith("efficarch: cannot write ")
     assert message.count("\n") == 1
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["run-v1.json", "run-v2.json"])
+def test_files_of_older_schemas_still_make_a_report(tmp_path: Path, name: str) -> None:
+    """They know of no sweep and no saving, and their page shows neither section."""
+    page = tmp_path / "index.html"
+
+    assert main([str(ROOT / "tests" / "golden" / name), "-o", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert 'id="facts"' in text
+    assert 'id="growth"' not in text
+    assert 'id="savings"' not in text

@@ -37,3 +37,14 @@ def test_chart_golden() -> None:
 def test_summary_golden() -> None:
     """The Markdown summary is laid out as kept."""
     assert_golden("report-summary.md", markdown(build(cases.every_state())))
+
+
+def test_growth_golden() -> None:
+    """A cell that keeps its ranges and one that leaves them are placed as kept."""
+    run = samples.run(cases.swept(), cases.swept("steep", scaling=cases.STEEP))
+    assert_golden("report-growth.html", fragment("growth.html.j2", build(run)))
+
+
+def test_savings_golden() -> None:
+    """Planners in a model and on signals are placed as kept."""
+    assert_golden("report-savings.html", fragment("savings.html.j2", build(cases.every_saving())))

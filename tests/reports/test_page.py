@@ -197,4 +197,5 @@ def test_golden_folder_holds_no_stray_report_file() -> None:
     """Every kept snapshot of a report is compared by a test."""
     kept = {path.name for path in FOLDER.glob("report-*")}
     assert kept == {"report-verdict.html", "report-table.html", "report-chart.svg",
-                    "report-equal.html", "report-summary.md"}  # fmt: skip
+                    "report-equal.html", "report-summary.md", "report-growth.html",
+                    "report-savings.html"}  # fmt: skip

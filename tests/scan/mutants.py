@@ -71,13 +71,13 @@ def same(x: Tensor) -> Tensor:
 
 def first_group(inputs: ScanInputs) -> ScanInputs:
     """Give every channel the B and C of the first group."""
-    return replace(inputs, B=inputs.grouped_B[:, :1], C=inputs.grouped_C[:, :1])
+    return replace(inputs, B=inputs.B[:, :1], C=inputs.C[:, :1])
 
 
 def interleaved_groups(inputs: ScanInputs) -> ScanInputs:
     """Deal the channels out to the groups in turn instead of in runs."""
     order = torch.arange(inputs.channels).remainder(inputs.groups)
-    B, C = inputs.grouped_B[:, order], inputs.grouped_C[:, order]
+    B, C = inputs.B[:, order], inputs.C[:, order]
     return replace(inputs, B=B, C=C)
 
 

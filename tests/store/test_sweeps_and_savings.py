@@ -54,6 +54,11 @@ BAD = [
         id="no rounds",
     ),
     pytest.param(
+        put(*SUBJECT, "fitted_from", value=0),
+        "scaling.subject.fitted_from is 0, not a length",
+        id="fitted from nowhere",
+    ),
+    pytest.param(
         put(*SUBJECT, "rounds_ms", 2, 1, value=-1.0),
         "scaling.subject.rounds_ms[2][1] is -1.0, not positive",
         id="negative round",

@@ -86,8 +86,9 @@ inline Vector<float> exp2_fraction(Vector<float> f) {
   return p * f + 1.0f;
 }
 
-// 2^x within 2 ulp; 0 where the result is below the normal numbers (with AVX-512 below the
-// subnormal ones), infinity where it is above all, NaN for NaN alone. x must not be infinite.
+// 2^x within 2.5 ulp; 0 where the result is below the normal numbers (with AVX-512 below the
+// subnormal ones), infinity where it is above all (without AVX-512 from x = 127.5 on), NaN for NaN
+// alone. x must not be infinite.
 inline Vector<float> exp2(Vector<float> x) {
 #if defined(__AVX512F__)
   const __m512 whole = _mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
