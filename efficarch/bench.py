@@ -50,7 +50,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class SlopeBudget:
-    """The ranges of a scaling cell's slopes; ``slopes in budget`` is the judgement."""
+    """The ranges of a scaling cell's slopes; ``slopes in budget`` is false if one is outside."""
 
     limits: Limits
 
@@ -60,12 +60,12 @@ class SlopeBudget:
 
 @dataclass(frozen=True)
 class Slopes:
-    """How a scaling cell grew; in its budget if whole intervals lie within their ranges."""
+    """How a scaling cell grew; outside its budget where a whole interval is outside its range."""
 
     measurement: Measurement
 
     def breaches(self, budget: SlopeBudget) -> list[str]:
-        """Say in words which ranges are left."""
+        """Say in words which slopes are outside."""
         return slope_breaches(self.measurement, budget.limits)
 
 

@@ -16,10 +16,9 @@ from efficarch.record import (
     Measurement,
     Run,
     Status,
-    Sweep,
     Weights,
 )
-from efficarch.scaling import Refusal, fit_slope
+from efficarch.scaling import Refusal, Slope, fit_slope
 from efficarch.stats import ratio_change
 
 SLOWDOWN_FLOOR = 0.05
@@ -100,7 +99,32 @@ def bits_breach(measurement: Measurement, limits: Limits) -> str | None:
 
 
 def slope_breaches(measurement: Measurement, limits: Limits) -> list[str]:
-    """Say in words which slopes leave their range: the whole 95 % interval has to lie within."""
+    """Say in words which slopes are outside their range: with the whole 95 % interval."""
+    return [words for outcome, words in _slopes(measurement, limits) if outcome is Outcome.FAIL]
+
+
+def slope_doubts(measurement: Measurement, limits: Limits) -> list[str]:
+    """Say in words which slopes are neither shown to be within their range nor to be outside."""
+    return [
+        words for outcome, words in _slopes(measurement, limits) if outcome is Outcome.INCONCLUSIVE
+    ]
+
+
+def judge_slope(fitted: Slope | Refusal, bounds: tuple[float, ...]) -> Outcome:
+    """Judge a slope by its whole 95 % interval: PASS within the range, FAIL outside of it.
+
+    An interval that holds slopes of either kind, or no slope at all, is INCONCLUSIVE: a busy
+    machine widens intervals, and must neither fail an honest change nor let a claim pass.
+    """
+    if isinstance(fitted, Refusal):
+        return Outcome.INCONCLUSIVE
+    (low, high), slope = bounds, fitted.estimate
+    if low <= slope.low and slope.high <= high:
+        return Outcome.PASS
+    return Outcome.FAIL if slope.high < low or slope.low > high else Outcome.INCONCLUSIVE
+
+
+def _slopes(measurement: Measurement, limits: Limits) -> list[tuple[Outcome, str]]:
     scaling = measurement.scaling
     if scaling is None:
         return []
@@ -108,27 +132,17 @@ def slope_breaches(measurement: Measurement, limits: Limits) -> list[str]:
         ("slope", scaling.subject, limits.slope),
         ("slope of the reference", scaling.reference, limits.reference_slope),
     )
-    found = [_slope_breach(name, sweep, bounds) for name, sweep, bounds in sides if bounds]
-    return [breach for breach in found if breach]
+    return [_judged(name, fit_slope(sweep), bounds) for name, sweep, bounds in sides if bounds]
 
 
-def slope_within(slope: Estimate, bounds: tuple[float, ...]) -> bool:
-    """Whether a slope keeps its range: the whole interval counts, not the point alone."""
-    low, high = bounds
-    return low <= slope.low and slope.high <= high
-
-
-def _slope_breach(name: str, sweep: Sweep, bounds: tuple[float, ...]) -> str | None:
-    fitted = fit_slope(sweep)
+def _judged(name: str, fitted: Slope | Refusal, bounds: tuple[float, ...]) -> tuple[Outcome, str]:
+    outcome = judge_slope(fitted, bounds)
     if isinstance(fitted, Refusal):
-        return f"{name}: {fitted.reason}"
+        return outcome, f"{name}: {fitted.reason}"
     (low, high), b = bounds, fitted.estimate
-    if slope_within(b, bounds):
-        return None
+    verdict = "is outside" if outcome is Outcome.FAIL else "cannot be told to lie within"
     words = f"{name} {b.value:.3f} [{b.low:.3f}, {b.high:.3f}]"
-    if low <= b.value <= high:
-        return f"{words} lies within [{low:.2f}, {high:.2f}], but its interval does not"
-    return f"{words} is outside [{low:.2f}, {high:.2f}]"
+    return outcome, f"{words} {verdict} [{low:.2f}, {high:.2f}]"
 
 
 def unmeasured(measurement: Measurement, limits: Limits) -> list[str]:
@@ -167,7 +181,10 @@ def _check(line: CellRun) -> Verdict:
     reasons += unmeasured(measured, line.limits)
     if not reasons and line.status is not Status.PASSED:
         reasons.append(f"the suite test failed: {line.message}")
-    return Verdict(line.cell.id, Outcome.FAIL if reasons else Outcome.PASS, tuple(reasons))
+    if reasons:
+        return Verdict(line.cell.id, Outcome.FAIL, tuple(reasons))
+    doubts = slope_doubts(measured, line.limits)
+    return Verdict(line.cell.id, Outcome.INCONCLUSIVE if doubts else Outcome.PASS, tuple(doubts))
 
 
 def differing_fields(now: Machine, base: Machine) -> list[str]:
@@ -261,8 +278,13 @@ def _percent(change: Estimate) -> str:
 
 
 def exit_code(verdicts: Iterable[Verdict], compared: Iterable[Verdict] = ()) -> int:
-    """Return 1 if any cell failed, 4 if no cell was judged by its limits, else 0."""
+    """Return 1 if any cell failed, else 0 if any held its limits, 3 if some could not be told, 4.
+
+    4 says that no cell was judged by its limits.
+    """
     judged = [verdict.outcome for verdict in verdicts]
     if Outcome.FAIL in judged or any(v.outcome is Outcome.FAIL for v in compared):
         return 1
-    return 0 if Outcome.PASS in judged else 4
+    if Outcome.PASS in judged:
+        return 0
+    return 3 if Outcome.INCONCLUSIVE in judged else 4

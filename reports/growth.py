@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from efficarch.gate import Outcome, slope_within
+from efficarch.gate import Outcome, judge_slope
 from efficarch.record import Cell, Scaling, Sweep
 from efficarch.scaling import (
     Crossover,
@@ -117,11 +117,11 @@ def _side(curve: Curve, allowed: tuple[float, ...] | None) -> SideRow:
 
 
 def _verdict(fit: Slope | Refusal, allowed: tuple[float, ...]) -> Badge:
-    if isinstance(fit, Refusal):
-        return Badge("NO SLOPE", "✕", "fail")
-    within = slope_within(fit.estimate, allowed)
-    plain = badge(Outcome.PASS if within else Outcome.FAIL)
-    return Badge("WITHIN" if within else "OUTSIDE", plain.glyph, plain.style)
+    outcome = judge_slope(fit, allowed)
+    words = {Outcome.PASS: "WITHIN", Outcome.FAIL: "OUTSIDE", Outcome.INCONCLUSIVE: "UNCERTAIN"}
+    plain = badge(outcome)
+    word = "NO SLOPE" if isinstance(fit, Refusal) else words[outcome]
+    return Badge(word, plain.glyph, plain.style)
 
 
 def _fitted(fit: Slope, sweep: Sweep) -> str:
@@ -165,9 +165,11 @@ def _grows(curve: Curve, allowed: tuple[float, ...] | None) -> str:
         return f"{curve.name} has no slope, since {curve.fit.reason}"
     slope = curve.fit.estimate
     words = f"{curve.name} grows to the power {slope.value:.3f} {interval(slope, 3)}"
-    if allowed is None or slope_within(slope, allowed):
+    outcome = Outcome.PASS if allowed is None else judge_slope(curve.fit, allowed)
+    if allowed is None or outcome is Outcome.PASS:
         return words
-    return f"{words}, outside {allowed[0]:.2f} to {allowed[1]:.2f}"
+    verdict = "outside" if outcome is Outcome.FAIL else "not told to lie within"
+    return f"{words}, {verdict} {allowed[0]:.2f} to {allowed[1]:.2f}"
 
 
 def _crossing_words(found: Crossover | Refusal, subject: str, reference: str) -> str:

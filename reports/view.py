@@ -130,10 +130,12 @@ def _reducers(run: Run) -> list[str]:
 def _headline(run: Run, judged: Sequence[Judged]) -> tuple[Badge, str]:
     held = sum(item.verdict.outcome is Outcome.PASS for item in judged)
     faults = _faults(judged)
-    idle = _idle(run, judged)
+    idle = [*_untold(judged), *_idle(run, judged)]
     stopped = _interruption(run)
     if faults:
         return badge(Outcome.FAIL), "; ".join([", ".join(faults), *stopped, *idle])
+    if not held and _untold(judged):
+        return badge(Outcome.INCONCLUSIVE), "; ".join([*stopped, *idle])
     if not held:
         return badge(Outcome.NOT_COMPARABLE), "; ".join(["nothing was measured", *stopped])
     good = f"{count(held, 'cell')} held {'its' if held == 1 else 'their'} limits"
@@ -166,6 +168,12 @@ def _interruption(run: Run) -> list[str]:
     not_run = sum(line.status is Status.NOT_RUN for line in run.cells)
     total = count(len(run.cells), "cell")
     return [f"interrupted: {not_run:,} of {total} {were(not_run)} not run"]
+
+
+def _untold(judged: Sequence[Judged]) -> list[str]:
+    """Count the cells that neither held their limits nor broke one."""
+    untold = sum(item.verdict.outcome is Outcome.INCONCLUSIVE for item in judged)
+    return [f"{count(untold, 'cell')} inconclusive"] if untold else []
 
 
 def _idle(run: Run, judged: Sequence[Judged]) -> list[str]:

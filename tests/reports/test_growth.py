@@ -186,3 +186,22 @@ def test_a_layer_is_named_against_its_transformer() -> None:
 
     (found,) = build(samples.run(replace(line, measurement=layer))).growths
     assert found.reference_name == "the Transformer of its size"
+
+
+def test_an_interval_that_straddles_is_called_uncertain() -> None:
+    """Neither within nor outside: the cell is inconclusive, and the page says so on top."""
+    sweep = samples.sweep()
+    rounds = tuple(
+        tuple(value * (1 + 0.2 * (index % 2)) for value in each)
+        for index, each in enumerate(sweep.rounds_ms)
+    )
+    bent = replace(samples.scaling(), subject=replace(sweep, rounds_ms=rounds))
+    page = build(samples.run(cases.swept(scaling=bent)))
+    (growth,) = page.growths
+
+    assert growth.sides[0].verdict is not None
+    assert growth.sides[0].verdict.word == "UNCERTAIN"
+    assert "not told to lie within 0.90 to 1.10" in growth.sentence
+    assert page.headline == "1 cell inconclusive"
+    assert page.verdict.word == "INCONCLUSIVE"
+    assert "cannot be told to lie within" in markdown(page)
