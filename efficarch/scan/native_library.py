@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from subprocess import SubprocessError
 
 import torch
 
@@ -65,7 +66,7 @@ def _load_once() -> str | None:
             f"the cpp backend cannot keep its kernels in {library.parent}: {error}; "
             "set TORCH_EXTENSIONS_DIR to a folder that can be written"
         )
-    except RuntimeError as error:
+    except (RuntimeError, SubprocessError) as error:
         return f"the cpp backend cannot be compiled: {_first_error(str(error))}; use chunked"
     return None
 

@@ -119,6 +119,15 @@ def test_a_failing_compiler_is_asked_once(tmp_path: Path, failing: Path, log: Pa
     assert [path.suffix for path in _kept(tmp_path)] == [".lock"]
 
 
+def test_a_compiler_that_is_none(tmp_path: Path) -> None:
+    """torch asks a compiler who it is first; one that cannot say fails as any other."""
+    printed = _finish(_start(TWICE, tmp_path, Path("/bin/false"))).splitlines()
+
+    assert printed[0].startswith("the cpp backend cannot be compiled: ")
+    assert printed[0].endswith("; use chunked")
+    assert printed == 2 * [printed[0]]
+
+
 def test_a_folder_that_cannot_be_written(tmp_path: Path, working: Path, log: Path) -> None:
     """The sentence names the folder and what to set."""
     (tmp_path / "extensions").write_text("a file, so no folder can be made of it")
