@@ -116,10 +116,10 @@ def test_planning_is_timed() -> None:
 
 
 def byte_model() -> SequenceSubject:
-    """Return a tiny Mamba that reads bytes."""
+    """Return a tiny Mamba that reads bytes; up to 4 states a readout would be exact."""
     from transformers import MambaConfig, MambaForCausalLM
 
-    config = MambaConfig(hidden_size=32, num_hidden_layers=LAYERS, vocab_size=256, state_size=4)
+    config = MambaConfig(hidden_size=32, num_hidden_layers=LAYERS, vocab_size=256, state_size=8)
     return SequenceSubject(load_random(MambaForCausalLM, config, 0)[0].eval(), Weights.RANDOM, "s")
 
 
