@@ -15,7 +15,7 @@ from efficarch.models.byte_text import held_out_segments
 from efficarch.scan.mrss import PLANNERS
 from efficarch.scan.signals import SIGNALS, Size, signal_inputs
 
-BEST = "input-change"
+BEST = "gated-step"
 CHANNELS = 768
 STATE = 16
 SEGMENTS = 8
@@ -23,15 +23,17 @@ SEGMENT_BYTES = 1152
 
 SIGNAL_CASES = [
     ("none", 0.0, "readout", "ar1-0.99"),
-    *((BEST, 0.35, "readout", signal) for signal in SIGNALS),
-    *product(("random", "stride"), (0.35,), ("readout",), ("ar1-0.99",)),
-    (BEST, 0.35, "hold+local", "ar1-0.99"),
+    *((BEST, 0.5, "readout", signal) for signal in SIGNALS),
+    ("random", 0.5, "readout", "ar1-0.99"),
+    *product(("stride",), (0.75,), ("readout",), ("ar1-0.99", "piecewise")),
+    # without a kernel of its own; on signals of no redundancy it has to fail
+    *product(("input-change",), (0.35,), ("hold+local",), ("ar1-0.99", "ar1-0.0")),
 ]
 MODEL_CASES = [
     ("none", 0.0, "readout"),
-    *product(("random", BEST), (0.35, 0.5), ("readout",)),
-    *product(("stride", "step-size"), (0.35,), ("readout",)),
-    (BEST, 0.35, "hold+local"),
+    *product(("random", BEST), (0.35, 0.5, 0.75), ("readout",)),
+    *product(("stride", "step-size"), (0.5,), ("readout",)),
+    ("input-change", 0.35, "hold+local"),
 ]
 
 

@@ -72,7 +72,7 @@ OCTAVES = tuple(8192 * 2**octave for octave in range(7))
 ON_CPU: Mapping[str, Swept] = {
     "cpp": Swept((*SHORT, *LINEAR), (*SHORT, *QUADRATIC), (LINEAR[0], QUADRATIC[0])),
     "chunked": Swept(
-        (1024, 2048, *LINEAR[:6]), (1024, 2048, *QUADRATIC), (LINEAR[0], QUADRATIC[0])
+        (1024, 2048, *LINEAR[:6]), (1024, 2048, *QUADRATIC[:5]), (LINEAR[0], QUADRATIC[0])
     ),
 }
 ON_CUDA = Swept(OCTAVES, OCTAVES[:5], (OCTAVES[0], OCTAVES[0]))
