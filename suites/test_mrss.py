@@ -31,8 +31,9 @@ SIGNAL_CASES = [
 ]
 MODEL_CASES = [
     ("none", 0.0, "readout"),
-    *product(("random", BEST), (0.35, 0.5, 0.75), ("readout",)),
-    *product(("stride", "step-size"), (0.5,), ("readout",)),
+    *product(("random", BEST), (0.35, 0.5), ("readout",)),
+    ("step-size", 0.5, "readout"),
+    (BEST, 0.75, "readout"),
     ("input-change", 0.35, "hold+local"),
 ]
 
