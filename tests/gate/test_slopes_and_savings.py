@@ -4,8 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from efficarch.bench import Result
-from efficarch.errors import EfficarchError
 from efficarch.gate import Outcome, slope_breaches
 from efficarch.record import CosSim, Limits, Measurement, Scaling, Sweep, Weights
 from tests import samples
@@ -136,32 +134,6 @@ def test_a_slope_that_was_not_measured_does_not_pass(name: str) -> None:
     assert verdict.reasons == (
         f"budgets.toml limits its {name}, but the cell has no sweep over length; remove the limit",
     )
-
-
-@pytest.mark.parametrize(
-    ("exponent", "inside"), [(1.0, True), (1.2, False)], ids=["inside", "outside"]
-)
-def test_slopes_in_budget_is_the_judgement(exponent: float, inside: bool) -> None:
-    """The assertion of a suite and the gate agree."""
-    result = Result(scaled(exponent), LIMITS)
-
-    assert (result.slopes in result.budget.slopes) is inside
-    assert bool(result.slopes.breaches(result.budget.slopes)) is not inside
-
-
-@pytest.mark.parametrize("name", ["slope", "reference_slope"])
-def test_a_budget_without_a_range_is_an_error(name: str) -> None:
-    """``in`` would otherwise hold whatever was measured."""
-    result = Result(scaled(), replace(LIMITS, **{name: None}))
-
-    with pytest.raises(EfficarchError, match=f"gives this cell no {name}; add one"):
-        assert result.slopes in result.budget.slopes
-
-
-def test_slopes_of_a_cell_without_a_sweep_are_an_error() -> None:
-    """Nothing can be asserted on what was not measured."""
-    with pytest.raises(EfficarchError, match="has no sweep over length; do not assert on slopes"):
-        _ = Result(samples.measurement(), LIMITS).slopes
 
 
 P5 = replace(samples.LIMITS, cossim_p5=0.97)
