@@ -13,10 +13,11 @@ from efficarch.contests.mrss import Deferral, model_saving_contest, scan_saving_
 from efficarch.errors import EfficarchError
 from efficarch.models.base import SequenceSubject
 from efficarch.models.loading import load_random
+from efficarch.quality import cosine_rows
 from efficarch.record import Saving, Weights
 from efficarch.scan import ScanInputs
 from efficarch.scan.in_model import mixers
-from efficarch.scan.mrss import Plan, Planner, planner
+from efficarch.scan.mrss import Plan, Planner, mrss_scan, planner
 from efficarch.scan.signals import Size, signal_inputs
 from tests.models.sequence_models import LAYERS, mamba
 
@@ -81,6 +82,26 @@ def test_skip_term_and_gate_do_not_flatter() -> None:
 
     assert found[0] == found[1]
     assert found[0].mean < 0.9
+
+
+def test_a_planner_that_sees_the_gate_is_compared_by_the_plan_that_is_timed() -> None:
+    """The gate is left out of the figures, not of what the planner looks at."""
+    inputs = signal_inputs("ar1-0.0", SIZE, seed=0)
+    gated = planner("gated-step", 0.5)
+    bare = replace(inputs, D=None, z=None)
+    term, exact = (
+        run.transpose(1, 2).flatten(0, 1)
+        for run in (
+            mrss_scan(bare, gated.plan(inputs), backend="naive", emission="hold"),
+            mrss_scan(bare, planner("none", 0.0).plan(bare), backend="naive", emission="hold"),
+        )
+        if isinstance(run, Tensor)
+    )
+
+    found = scan_saving_contest(Deferral(gated, "naive", "hold"), inputs, signal="x")
+
+    assert not torch.equal(gated.plan(inputs).deferred, gated.plan(bare).deferred)
+    assert found.cossim.mean == pytest.approx(float(cosine_rows(term, exact).mean()))
 
 
 @dataclass(frozen=True)

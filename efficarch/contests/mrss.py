@@ -26,7 +26,7 @@ from efficarch.scan.base import ScanOutput
 from efficarch.scan.flops import deferral_spares, scan_flops
 from efficarch.scan.in_model import mixers
 from efficarch.scan.layer_scans import BackendRun
-from efficarch.scan.mrss import Observation, Planner, attached, chosen_backend, mrss_scan
+from efficarch.scan.mrss import Observation, Plan, Planner, attached, chosen_backend, mrss_scan
 
 BYTES = 256
 
@@ -55,14 +55,15 @@ def scan_saving_contest(deferral: Deferral, inputs: ScanInputs, *, signal: str) 
     planner, emission = deferral.planner, deferral.emission
     row = chosen_backend(inputs, deferral.backend, emission)
 
-    def run(inputs: ScanInputs, *, state: bool = False) -> ScanOutput:
-        plan = planner.plan(inputs)
+    def scan(inputs: ScanInputs, plan: Plan, *, state: bool = False) -> ScanOutput:
         return mrss_scan(inputs, plan, backend=row.name, emission=emission, return_last_state=state)
 
-    bare = replace(inputs, D=None, z=None)
-    found, exact = _term(run(bare, state=True)), _term(row.run(bare, return_last_state=True))
-    saved = planner.plan(inputs).updates_saved
-    subject, reference = Arm(lambda: run(inputs)), Arm(lambda: row.run(inputs))
+    # a planner may look at the gate, so it has to plan before the gate is taken away
+    plan, bare = planner.plan(inputs), replace(inputs, D=None, z=None)
+    found, exact = _term(scan(bare, plan, state=True)), _term(row.run(bare, return_last_state=True))
+    saved = plan.updates_saved
+    subject = Arm(lambda: scan(inputs, planner.plan(inputs)))
+    reference = Arm(lambda: row.run(inputs))
     batch, length, kind = inputs.u.shape[0], inputs.length, inputs.u.device.type
     plain = scan_flops(batch=batch, channels=inputs.channels, state=inputs.state, length=length)
     updates = round(saved * batch * length) * inputs.channels
