@@ -4,11 +4,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+import torch
 from _pytest.mark.structures import MarkDecorator, ParameterSet
+from torch import Tensor
 
 from efficarch.probe import cuda_available
-from efficarch.scan import BACKENDS
+from efficarch.scan import BACKENDS, parity
 from efficarch.scan.backends import Row
+from efficarch.scan.base import ScanOutput
 
 
 def device_of(row: Row[Any]) -> str:
@@ -33,3 +36,29 @@ def each(rows: Iterable[Row[Any]]) -> MarkDecorator:
 
 
 on_every_backend = each(BACKENDS.values())
+
+
+def label(case: Any) -> str:
+    """Return what a case differs in from the drawing of its length with everything on."""
+    usual = vars(type(case)(case.length))
+    other = (f"{name}={value}" for name, value in vars(case).items() if value != usual[name])
+    return "-".join((f"L={case.length}", *other))
+
+
+def with_state(output: ScanOutput) -> tuple[Tensor, Tensor]:
+    """Return the two tensors of a scan that was asked for its last state."""
+    assert isinstance(output, tuple)
+    return output
+
+
+def assert_parity(row: Row[Any], inputs: Any, expected: tuple[Tensor, Tensor]) -> None:
+    """Compare output and last state with the oracle's, within the tolerances of their dtypes."""
+    narrow = next(iter(inputs.tensors().values())).dtype
+
+    found = row.run(inputs.to(narrow, device_of(row)), return_last_state=True)
+
+    dtypes = (narrow, inputs.working_dtype)
+    for got, oracle, dtype in zip(found, expected, dtypes, strict=True):
+        rtol, atol = parity.TOLERANCES[dtype]
+        assert got.dtype == dtype
+        torch.testing.assert_close(got.double().cpu(), oracle.double(), rtol=rtol, atol=atol)

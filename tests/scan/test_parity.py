@@ -15,9 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from efficarch.scan import BACKENDS, Backend, ScanInputs, naive, parity
+from efficarch.scan import BACKENDS, Backend, ScanInputs, naive
 from efficarch.scan.parity import Case
-from tests.scan.on_backends import device_of, on_every_backend, parameter
+from tests.scan.on_backends import (
+    assert_parity,
+    label,
+    on_every_backend,
+    parameter,
+    with_state,
+)
 
 LENGTHS = (128, 256, 512, 1024, 2048, 4096)
 """Those of mamba-ssm's test."""
@@ -52,39 +58,15 @@ OTHER_DTYPES = [
 ]
 
 
-def label(case: Case) -> str:
-    """Return what a case differs in from the drawing with everything on."""
-    usual = vars(Case(case.length))
-    other = (f"{name}={value}" for name, value in vars(case).items() if value != usual[name])
-    return "-".join((f"L={case.length}", *other))
-
-
 @cache
 def exact(case: Case) -> tuple[Tensor, Tensor]:
     """Return the oracle's output and last state, once for all backends."""
-    return with_state(naive.scan(case.inputs().double(), return_last_state=True))
+    return oracle(case.inputs())
 
 
-def with_state(output: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the two tensors of a scan that was asked for its last state."""
-    assert isinstance(output, tuple)
-    return output
-
-
-def assert_parity(
-    row: Backend, inputs: ScanInputs, expected: tuple[Tensor, Tensor] | None = None
-) -> None:
-    """Compare output and last state with the oracle's, within the tolerances of their dtypes."""
-    if expected is None:
-        expected = with_state(naive.scan(inputs.double(), return_last_state=True))
-
-    found = row.run(inputs.to(inputs.u.dtype, device_of(row)), return_last_state=True)
-
-    dtypes = (inputs.u.dtype, inputs.working_dtype)
-    for got, oracle, dtype in zip(found, expected, dtypes, strict=True):
-        rtol, atol = parity.TOLERANCES[dtype]
-        assert got.dtype == dtype
-        torch.testing.assert_close(got.double().cpu(), oracle, rtol=rtol, atol=atol)
+def oracle(inputs: ScanInputs) -> tuple[Tensor, Tensor]:
+    """Return the oracle's output and last state."""
+    return with_state(naive.scan(inputs.double(), return_last_state=True))
 
 
 @pytest.mark.parametrize("case", GRID, ids=label)
@@ -106,7 +88,8 @@ def test_beyond_the_grid(row: Backend, case: Case) -> None:
 @pytest.mark.parametrize(("row", "dtype"), OTHER_DTYPES)
 def test_other_dtypes(row: Backend, dtype: torch.dtype, length: int, groups: int) -> None:
     """Halves meet mamba-ssm's tolerances on the rounded inputs; float64 is a float64 scan."""
-    assert_parity(row, Case(length, groups).inputs().to(dtype))
+    inputs = Case(length, groups).inputs().to(dtype)
+    assert_parity(row, inputs, oracle(inputs))
 
 
 def sliced(x: Tensor) -> Tensor:
@@ -165,7 +148,7 @@ def test_one_row_for_all_channels_and_steps(row: Backend) -> None:
         delta=inputs.delta[:, :1].expand(-1, 4, -1),
     )
 
-    assert_parity(row, expanded)
+    assert_parity(row, expanded, oracle(expanded))
 
 
 @given(data=st.data())
@@ -185,4 +168,4 @@ def test_any_sizes(row: Backend, data: st.DataObject) -> None:
         **data.draw(st.sampled_from(OPTIONS), "options"),
     )
 
-    assert_parity(row, case.inputs())
+    assert_parity(row, case.inputs(), oracle(case.inputs()))

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers.models.mamba2 import modeling_mamba2
 
-from efficarch.scan import backend, parity
+from efficarch.scan import backend
 from efficarch.scan.ssd import SSD_BACKENDS, SsdBackend, SsdInputs, naive
 from efficarch.scan.ssd.base import per_channel, per_head
 from efficarch.scan.ssd.parity import STANDARD, Case
-from tests.scan.on_backends import device_of, each, parameter
+from tests.scan.on_backends import assert_parity, device_of, each, label, parameter, with_state
 
 # B batch, L length, H heads, P channels of a head, N state size
 
@@ -52,39 +52,15 @@ on_every_backend = each(row for row in SSD_BACKENDS.values() if torch.float32 in
 """Those of half tensors alone are in ``test_other_dtypes``."""
 
 
-def label(case: Case) -> str:
-    """Return what a case differs in from the drawing with everything on."""
-    usual = vars(Case(case.length))
-    other = (f"{name}={value}" for name, value in vars(case).items() if value != usual[name])
-    return "-".join((f"L={case.length}", *other))
-
-
 @cache
 def exact(case: Case) -> tuple[Tensor, Tensor]:
     """Return the oracle's output and last state, once for all backends."""
-    return both(naive.scan(case.inputs().double(), return_last_state=True))
+    return oracle(case.inputs())
 
 
-def both(output: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the two tensors of a scan that was asked for its last state."""
-    assert isinstance(output, tuple)
-    return output
-
-
-def assert_parity(
-    row: SsdBackend, inputs: SsdInputs, expected: tuple[Tensor, Tensor] | None = None
-) -> None:
-    """Compare output and last state with the oracle's, within the tolerances of their dtypes."""
-    if expected is None:
-        expected = both(naive.scan(inputs.double(), return_last_state=True))
-
-    found = row.run(inputs.to(inputs.x.dtype, device_of(row)), return_last_state=True)
-
-    dtypes = (inputs.x.dtype, inputs.working_dtype)
-    for got, oracle, dtype in zip(found, expected, dtypes, strict=True):
-        rtol, atol = parity.TOLERANCES[dtype]
-        assert got.dtype == dtype
-        torch.testing.assert_close(got.double().cpu(), oracle.double(), rtol=rtol, atol=atol)
+def oracle(inputs: SsdInputs) -> tuple[Tensor, Tensor]:
+    """Return the oracle's output and last state."""
+    return with_state(naive.scan(inputs.double(), return_last_state=True))
 
 
 @pytest.mark.parametrize("case", CASES, ids=label)
@@ -121,7 +97,7 @@ def test_any_sizes(row: SsdBackend, data: st.DataObject) -> None:
         **data.draw(st.sampled_from(OPTIONS), "options"),
     )
 
-    assert_parity(row, case.inputs())
+    assert_parity(row, case.inputs(), oracle(case.inputs()))
 
 
 @pytest.mark.parametrize("groups", [1, 2], ids="groups={}".format)
@@ -134,7 +110,7 @@ def test_the_selective_scan_of_alike_channels(row: SsdBackend, length: int, grou
 
     expected = per_head(backend("naive").run(widened, return_last_state=True), inputs.double())
 
-    assert_parity(row, inputs, both(expected))
+    assert_parity(row, inputs, with_state(expected))
 
 
 @pytest.mark.parametrize("groups", [1, 2], ids="groups={}".format)
