@@ -144,10 +144,10 @@ class Bench:
         ``signal`` says in a word what the inputs are. Planning and emission are timed too; CosSim
         is that of the SSM term, without skip term and gate.
         """
-        deferral = Deferral(planner, "auto", emission)
         row = chosen_backend(inputs, "auto", emission)
         parity.require(row, inputs.u.device.type, inputs.u.dtype)
         with torch.inference_mode():
+            deferral = Deferral(planner, row.name, emission)
             return self._run(scan_saving_contest(deferral, inputs, signal=signal))
 
     def mrss_model(

@@ -103,13 +103,6 @@ def slope_breaches(measurement: Measurement, limits: Limits) -> list[str]:
     return [words for outcome, words in _slopes(measurement, limits) if outcome is Outcome.FAIL]
 
 
-def slope_doubts(measurement: Measurement, limits: Limits) -> list[str]:
-    """Say in words which slopes are neither shown to be within their range nor to be outside."""
-    return [
-        words for outcome, words in _slopes(measurement, limits) if outcome is Outcome.INCONCLUSIVE
-    ]
-
-
 def judge_slope(fitted: Slope | Refusal, bounds: tuple[float, ...]) -> Outcome:
     """Judge a slope by its whole 95 % interval: PASS within the range, FAIL outside of it.
 
@@ -174,7 +167,8 @@ def _check(line: CellRun) -> Verdict:
         return Verdict(line.cell.id, Outcome.NOT_COMPARABLE, (reason,))
     measured = line.measurement
     reasons = latency_breaches(measured.latency_ms, measured.ratio, line.limits)
-    reasons += slope_breaches(measured, line.limits)
+    slopes = _slopes(measured, line.limits)
+    reasons += [words for outcome, words in slopes if outcome is Outcome.FAIL]
     for breach in (cossim_breach(measured, line.limits), bits_breach(measured, line.limits)):
         if breach:
             reasons.append(breach)
@@ -183,7 +177,7 @@ def _check(line: CellRun) -> Verdict:
         reasons.append(f"the suite test failed: {line.message}")
     if reasons:
         return Verdict(line.cell.id, Outcome.FAIL, tuple(reasons))
-    doubts = slope_doubts(measured, line.limits)
+    doubts = [words for outcome, words in slopes if outcome is Outcome.INCONCLUSIVE]
     return Verdict(line.cell.id, Outcome.INCONCLUSIVE if doubts else Outcome.PASS, tuple(doubts))
 
 

@@ -28,9 +28,7 @@ class Saver:
     @property
     def way(self) -> tuple[str, ...]:
         """What the suite varied besides planner and amount: signal, emission."""
-        return tuple(
-            part for part in settings(self.cell) if part.partition("=")[0] not in (_AMOUNT,)
-        )
+        return tuple(part for part in settings(self.cell) if part.partition("=")[0] != _AMOUNT)
 
     @property
     def bits_lost(self) -> Estimate | None:

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.mrss.alternatives import decimated, multirate, shortened_blocks
+from efficarch.contests.mrss import term_similarity
 from efficarch.errors import EfficarchError
 from efficarch.models.base import WeightsRequest
 from efficarch.models.byte_mamba import load
 from efficarch.models.byte_text import as_tensor, held_out_segments, training_bytes
-from efficarch.quality import cosine_rows, summarise
+from efficarch.quality import summarise
 from efficarch.record import CosSim, Estimate, Weights
 from efficarch.scan.base import ScanInputs, ScanOutput
 from efficarch.scan.layer_scans import BackendRun, Run, backend_scans, scans_by_layer
@@ -247,15 +248,9 @@ def _without_state(plans: Planner, scan: Callable[[ScanInputs, Plan], Tensor]) -
 def _by_layer(seen: Sequence[Observation]) -> tuple[CosSim, ...]:
     layers = sorted({each.layer for each in seen})
     return tuple(
-        summarise(torch.cat([similarity(each) for each in seen if each.layer == layer]))
+        summarise(torch.cat([term_similarity(each) for each in seen if each.layer == layer]))
         for layer in layers
     )
-
-
-def similarity(seen: Observation) -> Tensor:
-    """Return the CosSim of the SSM term of each token, [B * L]."""
-    ssm, exact = (each.transpose(1, 2).flatten(0, 1) for each in (seen.ssm, seen.exact))
-    return cosine_rows(ssm, exact)
 
 
 def _told(row: Row) -> Row:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.mrss.curve import similarity
+from efficarch.contests.mrss import term_similarity
 from efficarch.errors import EfficarchError
 from efficarch.quality import summarise
 from efficarch.record import CosSim, Estimate
@@ -106,7 +106,7 @@ def _rows(
     rows = []
     for each, spent in zip(planners, times[1:], strict=True):
         plan = each.plan(inputs)
-        cossim = summarise(similarity(observed(0, inputs, plan, backend="cpp")))
+        cossim = summarise(term_similarity(observed(0, inputs, plan, backend="cpp")))
         ratio = paired_ratio(spent, times[0])
         saved = plan.updates_saved
         rows.append(Row(name, size, kind, each.name, saved, cossim, ratio, median(times[0])))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from efficarch.contests.base import Arm, Contest, Costs
+from efficarch.contests.scans import by_position
 from efficarch.contests.sequence_sides import Side, flops_of
 from efficarch.errors import EfficarchError
 from efficarch.models.base import SequenceSubject
@@ -102,16 +103,17 @@ class _Term:
 def _term(output: ScanOutput) -> _Term:
     if isinstance(output, Tensor):
         raise TypeError("a scan with return_last_state returns two tensors")
-    return _Term(_rows(output[0]), output[1])
-
-
-def _rows(y: Tensor) -> Tensor:  # [B, D, L] -> [B * L, D]
-    return y.transpose(1, 2).flatten(0, 1)
+    return _Term(by_position(output[0]), output[1])
 
 
 def _relative(found: Tensor, exact: Tensor) -> float:
     """Return the L2 norm of the difference over that of the exact value."""
     return float((found - exact).double().norm() / exact.double().norm())
+
+
+def term_similarity(seen: Observation) -> Tensor:
+    """Return the CosSim of a layer's SSM term with the exact one at each position, [B * L]."""
+    return cosine_rows(by_position(seen.ssm), by_position(seen.exact))
 
 
 @dataclass
@@ -126,18 +128,16 @@ class _Layer:
 class _Recorder:
     """Keeps, of every layer, how near its SSM term stays to the exact scan of the same inputs."""
 
-    deferral: Deferral
     layers: dict[int, _Layer] = field(default_factory=dict)
     backend: str = ""
     """The one that ran, once one has."""
 
     def __call__(self, seen: Observation) -> None:
         """Take one scan of one layer."""
-        how = self.deferral.backend, self.deferral.emission
-        self.backend = chosen_backend(seen.inputs, *how).name
+        self.backend = seen.backend
         layer = self.layers.setdefault(seen.layer, _Layer())
         layer.saved.append(seen.plan.updates_saved)
-        layer.similarity.append(cosine_rows(_rows(seen.ssm), _rows(seen.exact)))
+        layer.similarity.append(term_similarity(seen))
 
     @property
     def savings(self) -> tuple[LayerSaving, ...]:
@@ -221,7 +221,7 @@ def _states(model: nn.Module, segments: Tensor) -> Tensor:  # [S, L] -> [S * L, 
 
 
 def _observe(model: nn.Module, deferral: Deferral, segments: Tensor) -> "_Recorder":
-    recorder = _Recorder(deferral)
+    recorder = _Recorder()
     with attached(
         model,
         deferral.planner,

@@ -172,11 +172,12 @@ def _flops(inputs: ScanInputs, length: int) -> int:
 
 def _cossim(backend: Backend, inputs: ScanInputs) -> CosSim:
     exact, output = _tensor(oracle(inputs.double())), _tensor(backend.run(inputs))
-    positions = (inputs.u.shape[0] * inputs.length, inputs.channels)
-    similarity = cosine_rows(
-        output.transpose(1, 2).reshape(positions), exact.transpose(1, 2).reshape(positions)
-    )
-    return summarise(similarity)
+    return summarise(cosine_rows(by_position(output), by_position(exact)))
+
+
+def by_position(y: Tensor) -> Tensor:
+    """Return a scan's output [B, D, L] as one row per position, [B * L, D]."""
+    return y.transpose(1, 2).flatten(0, 1)
 
 
 def _tensor(output: ScanOutput) -> Tensor:

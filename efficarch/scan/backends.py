@@ -17,7 +17,7 @@ from torch import Tensor
 
 from efficarch.errors import EfficarchError, UnknownNameError
 from efficarch.scan import chunked, external_mamba_ssm, naive, native_library, triton_scan
-from efficarch.scan.base import FLOATS, HALF, ScanInputs, ScanOutput
+from efficarch.scan.base import FLOATS, HALF, ScanInputs, ScanOutput, needs_gradients
 
 AUTO = {"cuda": ("mamba_ssm", "triton"), "cpu": ("cpp",)}
 """What ``auto`` tries, by type of device and in this order, before it takes ``chunked``."""
@@ -212,14 +212,9 @@ def refusal(row: Row[AnyInputs], inputs: AnyInputs) -> str | None:
     if x.dtype not in row.dtypes:
         known = ", ".join(str(dtype) for dtype in row.dtypes)
         return f"{given}, it takes {known}; convert the inputs or use 'chunked'"
-    if not row.differentiable and needs_gradients(inputs):
+    if not row.differentiable and needs_gradients(inputs.tensors()):
         return f"{given} and gradients are asked for, it has none; use 'chunked' or torch.no_grad()"
     return None
-
-
-def needs_gradients(inputs: Inputs) -> bool:
-    """Whether autograd would record the scan of these inputs."""
-    return torch.is_grad_enabled() and any(x.requires_grad for x in inputs.tensors().values())
 
 
 def _leading(inputs: Inputs) -> tuple[str, Tensor]:

@@ -5,8 +5,9 @@ paper's equation 4, the input term is Euler's, ``delta * B * u``: only the decay
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -156,12 +157,9 @@ class ScanInputs:
         return self.to(torch.float64)
 
 
-class ScanFunction(Protocol):
-    """What a backend's module provides under the name ``scan``."""
-
-    def __call__(self, inputs: ScanInputs, *, return_last_state: bool = False) -> ScanOutput:
-        """Run the scan of ``inputs``."""
-        ...
+def needs_gradients(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether autograd would record what is computed from these tensors."""
+    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors.values())
 
 
 def require_no_negative_step(inputs: ScanInputs) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from efficarch.scan.base import ScanInputs, ScanOutput, skip_and_gate, step_sizes
+from efficarch.scan.base import ScanInputs, ScanOutput, needs_gradients, skip_and_gate, step_sizes
 
 # B batch, D channels, N state size, L length, G groups of channels that share B and C,
 # P channels of one group, K chunks of one block, T steps of one chunk
@@ -83,11 +83,8 @@ def _plan(inputs: ScanInputs, chunk: int) -> _Plan:
     A = A.transpose(1, 2)[:, None]  # [G, 1, N, P]
     batch, groups = len(inputs.u), inputs.groups
     chunks = min(max(1, STATES // (batch * A.numel())), 1 + isqrt(inputs.length - 1))
-    recorded = torch.is_grad_enabled() and any(
-        each.requires_grad for each in vars(inputs).values() if isinstance(each, Tensor)
-    )
     decays = states = None
-    if not recorded:
+    if not needs_gradients(inputs.tensors()):
         decays, states = A.new_empty(2, chunk, batch, groups, chunks, *A.shape[2:])
     return _Plan(A, chunks, chunks * chunk, decays, states)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from efficarch.errors import EfficarchError
 from efficarch.scan import native_library
-from efficarch.scan.base import ScanInputs, ScanOutput
+from efficarch.scan.base import ScanInputs, ScanOutput, needs_gradients
 from efficarch.scan.mrss.ladder import Ladder
 from efficarch.scan.mrss.plan import Plan
 from efficarch.scan.native_library import missing
@@ -89,13 +89,11 @@ def _run(inputs: ScanInputs, deferred: Tensor | None, return_last_state: bool) -
 
 
 def _check(inputs: ScanInputs) -> None:
-    tensors = [x for x in vars(inputs).values() if isinstance(x, Tensor)]
-    elsewhere = [x.device for x in tensors if x.device.type != "cpu"]
-    if elsewhere:
+    if inputs.u.device.type != "cpu":
         raise EfficarchError(
-            f"the cpp backend runs on the CPU and got a tensor on {elsewhere[0]}; use chunked"
+            f"the cpp backend runs on the CPU and got a tensor on {inputs.u.device}; use chunked"
         )
-    if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
+    if needs_gradients(inputs.tensors()):
         raise EfficarchError(
             "the cpp backend has no gradients and an input requires one; "
             "use chunked, or torch.no_grad()"

@@ -116,13 +116,19 @@ def _import(package: KernelPackage) -> str | None:
                 f"({_first_line(error)}); it has to fit torch {torch.__version__}: "
                 f"{_rebuild(package)}"
             )
-        try:
-            import_module(package.entry)
-        except Exception as error:
-            return (
-                f"{name}: importing {package.entry} raises {type(error).__name__} "
-                f"({_first_line(error)}); mend that or pip uninstall {package.distribution}"
-            )
+        reason = import_problem(package.entry, package.distribution)
+    return None if reason is None else f"{name}: {reason}"
+
+
+def import_problem(module: str, distribution: str) -> str | None:
+    """Import a module and say in words what it raises and what to do, or nothing."""
+    try:
+        import_module(module)
+    except Exception as error:
+        return (
+            f"importing {module} raises {type(error).__name__} ({_first_line(error)}); "
+            f"mend that or pip uninstall {distribution}"
+        )
     return None
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from efficarch.scan import ScanInputs, chunked, naive
-from efficarch.scan.base import ScanFunction
+from efficarch.scan.backends import Run
 from tests.scan.samples import bare_inputs, largest_error, random_inputs
 
 LENGTHS = [1, 7, 63, 64, 128, 372, 1134]
@@ -244,7 +244,7 @@ def _cut(inputs: ScanInputs, start: int, stop: int) -> tuple[Tensor, Tensor]:
     return inputs.B[..., start:stop], inputs.C[..., start:stop]
 
 
-def _gradients(run: ScanFunction) -> dict[str, Tensor]:
+def _gradients(run: Run[ScanInputs]) -> dict[str, Tensor]:
     inputs = random_inputs(63, groups=2).double()
     leaves = {
         name: value.requires_grad_()

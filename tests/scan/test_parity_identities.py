@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from efficarch.scan import BACKENDS, Backend, ScanInputs, naive
-from efficarch.scan.base import ScanFunction
+from efficarch.scan.backends import Run
 from efficarch.scan.parity import Case
 from tests.scan.on_backends import device_of, each, on_every_backend
 
@@ -218,7 +218,7 @@ def tensors(inputs: ScanInputs) -> dict[str, Tensor]:
     return {name: x for name, x in vars(inputs).items() if isinstance(x, Tensor)}
 
 
-def gradients(scan: ScanFunction, inputs: ScanInputs) -> dict[str, Tensor]:
+def gradients(scan: Run[ScanInputs], inputs: ScanInputs) -> dict[str, Tensor]:
     """Return the gradient of a random combination of output and last state, by input."""
     leaves = {name: x.detach().clone().requires_grad_() for name, x in tensors(inputs).items()}
     found = scan(replace(inputs, **leaves), return_last_state=True)

@@ -20,10 +20,11 @@ class Observation:
     """One scan of one layer: what went in, what was deferred, and what came out.
 
     ``ssm`` and ``exact`` [B, D, L] are the SSM term, without skip term and gate, of the scan with
-    deferred updates and of the plain scan of the same inputs on the same backend.
+    deferred updates and of the plain scan of the same inputs, both on ``backend``.
     """
 
     layer: int
+    backend: str
     inputs: ScanInputs
     plan: Plan
     ssm: Tensor
@@ -86,8 +87,9 @@ def observed(
         EfficarchError: as `mrss_scan`.
     """
     bare = replace(inputs, D=None, z=None)
-    ssm = mrss_scan(bare, plan, backend=backend, emission=emission)
-    exact = chosen_backend(bare, backend, emission).run(bare)
+    row = chosen_backend(bare, backend, emission)
+    ssm = mrss_scan(bare, plan, backend=row.name, emission=emission)
+    exact = row.run(bare)
     assert isinstance(ssm, Tensor)
     assert isinstance(exact, Tensor)
-    return Observation(layer, inputs, plan, ssm, exact)
+    return Observation(layer, row.name, inputs, plan, ssm, exact)

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from efficarch.scan.base import ScanOutput
-from efficarch.scan.kernel_packages import no_cuda
+from efficarch.scan.kernel_packages import import_problem, no_cuda
 from efficarch.scan.ssd.base import SsdInputs, skip_and_gate, step_sizes
 
 # B batch, L length, H heads, P channels of a head, N state size, G groups of heads
@@ -56,12 +56,5 @@ def _per_head(grouped: Tensor, inputs: SsdInputs) -> Tensor:
 
 
 def _broken() -> str | None:
-    try:
-        import_module(ENTRY)
-    except Exception as error:
-        what = (str(error).strip().splitlines() or ["no message"])[0]
-        return (
-            f"fla-core is broken: importing {ENTRY} raises {type(error).__name__} ({what}); "
-            "mend that or pip uninstall fla-core"
-        )
-    return None
+    reason = import_problem(ENTRY, "fla-core")
+    return None if reason is None else f"fla-core is broken: {reason}"

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from transformers.models.mamba2 import modeling_mamba2
 
 from efficarch.errors import EfficarchError, UnknownNameError
+from efficarch.scan import kernel_packages
 from efficarch.scan.ssd import (
     SSD_BACKENDS,
     SsdInputs,
@@ -220,7 +221,7 @@ def test_fla_is_diagnosed(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(f"libtriton.so: undefined symbol in {name}\nand more")
 
     monkeypatch.setattr(fla, "no_cuda", lambda: None)
-    monkeypatch.setattr(fla, "import_module", fail)
+    monkeypatch.setattr(kernel_packages, "import_module", fail)
     assert fla.missing() == (
         "fla-core is broken: importing fla.ops.simple_gla raises OSError (libtriton.so: undefined "
         "symbol in fla.ops.simple_gla); mend that or pip uninstall fla-core"
