@@ -137,11 +137,16 @@ def test_planning_is_timed() -> None:
 
 
 def byte_model() -> SequenceSubject:
-    """Return a tiny Mamba that reads bytes; up to 4 states a readout would be exact."""
+    """Return a tiny Mamba that reads bytes; with the rates of a fresh one a readout is exact."""
     from transformers import MambaConfig, MambaForCausalLM
 
     config = MambaConfig(hidden_size=32, num_hidden_layers=LAYERS, vocab_size=256, state_size=8)
-    return SequenceSubject(load_random(MambaForCausalLM, config, 0)[0].eval(), Weights.RANDOM, "s")
+    model = load_random(MambaForCausalLM, config, 0)[0].eval()
+    rng = torch.Generator().manual_seed(0)
+    for block in model.backbone.layers:
+        rates = block.mixer.A_log.data
+        rates += 0.1 * torch.randn(rates.shape, generator=rng)
+    return SequenceSubject(model, Weights.RANDOM, "s")
 
 
 def segments() -> Tensor:

@@ -76,9 +76,11 @@ def _signal(name: str, size: Size) -> list[Row]:
     planners: list[Planner] = [
         planner("none", 0.0),
         planner("stride", 0.75),
+        planner("stride", 0.875),
         planner("step-size", 0.5),
         planner("step-size", 0.75),
-        Threshold.calibrated(score("step-size"), [backwards], saving=0.74),
+        Threshold.calibrated(score("step-size"), [backwards], saving=0.75),
+        Threshold.calibrated(score("step-size"), [backwards], saving=0.86),
     ]
     bare = replace(
         inputs, delta=step_sizes(inputs), delta_bias=None, delta_softplus=False, D=None, z=None

@@ -11,7 +11,7 @@ from torch import Tensor
 from efficarch.errors import EfficarchError
 from efficarch.scan import native_library
 from efficarch.scan.base import ScanInputs, ScanOutput, needs_gradients
-from efficarch.scan.mrss.ladder import Ladder
+from efficarch.scan.mrss.ladder import Ladder, are_equal
 from efficarch.scan.mrss.plan import Plan
 from efficarch.scan.native_library import missing
 
@@ -38,8 +38,9 @@ def scan(inputs: ScanInputs, *, return_last_state: bool = False) -> ScanOutput:
 def mrss_scan(inputs: ScanInputs, plan: Plan, *, return_last_state: bool = False) -> ScanOutput:
     """Run the fused multi-resolution scan: the updates of ``plan.deferred`` [B, L] are deferred.
 
-    A deferred token runs one exponential for all its states and writes none, as in
-    ``efficarch.scan.mrss.sequential.scan``. A plan that defers nothing runs the plain scan itself.
+    A deferred token runs one exponential for all its states, as in
+    ``efficarch.scan.mrss.sequential.scan``. Where the plain scan needs no more, since the states of
+    each channel decay alike, and for a plan that defers nothing the plain scan itself runs.
 
     Raises:
         ValueError: the plan was made for inputs of another shape.
@@ -69,7 +70,12 @@ def _run(inputs: ScanInputs, deferred: Tensor | None, return_last_state: bool) -
     native_library.load()
     dtype = inputs.working_dtype
     A = inputs.A.to(dtype).contiguous()
-    ladder = None if deferred is None else Ladder(A)
+    base = rung = None
+    if are_equal(A):  # one exponential serves all states of a step, deferred or not
+        base, deferred = A[:, 0].contiguous(), None
+    elif deferred is not None:
+        ladder = Ladder(A)
+        base, rung = ladder.base, ladder.rung
     out, state = torch.ops.efficarch.scan(
         _sequences(inputs.u, dtype),
         _sequences(inputs.delta, dtype),
@@ -81,8 +87,8 @@ def _run(inputs: ScanInputs, deferred: Tensor | None, return_last_state: bool) -
         None if inputs.delta_bias is None else inputs.delta_bias.to(dtype).contiguous(),
         inputs.delta_softplus,
         deferred,
-        None if ladder is None else ladder.base,
-        None if ladder is None else ladder.rung.int(),
+        base,
+        None if rung is None else rung.int(),
     )
     out = out.to(inputs.u.dtype)
     return (out, state) if return_last_state else out

@@ -1,8 +1,8 @@
 """Scan inputs whose redundancy is known: what a multi-resolution scan may use, or must fail on.
 
 A hidden signal x [B, F, L] drives everything as in a Mamba layer (arXiv 2312.00752, section 3.4):
-u, B, C are linear projections of it and delta is a softplus of one, with the biases and the rates
-of a freshly initialised layer. The signal's lag-1 autocorrelation, or its steps, are the
+u, B, C are linear projections of it and delta is a softplus of one, with the biases of a freshly
+initialised layer and the rates of a trained one. The signal's lag-1 autocorrelation, or its steps, are the
 redundancy; the projections pass it on to all four.
 """
 
@@ -28,6 +28,10 @@ RHOS = (0.0, 0.5, 0.9, 0.97, 0.99)
 
 PIECE = 32
 """Mean tokens between two jumps of the piecewise constant signal."""
+
+RATE_SPREAD = 0.14
+"""Standard deviation of the logarithm of a rate over 1, 2, 3, ... times its channel's: that of the
+packaged trained model. A fresh layer has none, which no rounding of rates would be tested by."""
 
 STEP_SPREAD = 0.3
 """Standard deviation over time of a channel's step before its softplus: about a third of a step."""
@@ -103,10 +107,11 @@ def signal_inputs(name: str, size: Size, *, seed: int) -> ScanInputs:
 
     low, high = (math.log(step) for step in STEP_RANGE)
     steps = torch.exp(low + (high - low) * torch.rand(size.channels, generator=rng))  # [D]
+    spread = torch.randn(size.channels, size.state, generator=rng)
     return ScanInputs(
         u=F.silu(projected(size.channels)),
         delta=STEP_SPREAD * projected(size.channels),
-        A=-torch.arange(1.0, size.state + 1).repeat(size.channels, 1),
+        A=-torch.arange(1.0, size.state + 1) * torch.exp(RATE_SPREAD * spread),  # [D, N]
         B=projected(size.state),
         C=projected(size.state),
         D=torch.ones(size.channels),

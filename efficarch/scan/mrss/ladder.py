@@ -1,46 +1,76 @@
-"""Decays of all states of a channel from one exponential: rates rounded to a half-octave ladder.
+"""Decays of all states of a channel from one exponential: their rates rounded to a ladder.
 
-A state's rate A_dn becomes ``base_d * m_n`` with m_n in ``MULTIPLES``: with ``q = exp(base s)`` the
-decays are q, q^2, q^3 = q q^2, and from there every second one is a square. The rungs m_n are the
-same for all channels, the base is a channel's own.
+A state's rate A_dn becomes ``base_d * m_n``: with ``q = exp(base s)`` all its decays are powers of
+q. The multiples m_n are the same for all channels, the base is a channel's own. They are
+
+- 1, 2, 3, ..., the rates a Mamba layer begins with (S4D-Real, arXiv 2312.00752, section 3.6) and,
+  on average over its channels, mostly keeps: a running product;
+- else the nearest of ``MULTIPLES``, half an octave apart: products that are looked up.
+
+States that decay alike, as those of Mamba-2, are on the first rung of these, exactly.
 
 Where ``eta = |base m - A| / min(|base m|, |A|)`` is the mismatch of a rate that decays, the error
 of its decay is at most ``eta / e``: by the mean value theorem it is no more than
-``eta x exp(-x)`` at ``x = min(...) s``. Rates that are multiples of each other by the ladder's
-own have none: all equal (Mamba-2), or a single state.
+``eta x exp(-x)`` at ``x = min(...) s``.
 """
 
 import torch
 from torch import Tensor
 
-# B batch, D channels, N state size, L length, G groups
+# B batch, D channels, N state size
 
 MULTIPLES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-"""Rates of the rungs over that of the first; from the fourth on each is twice the last but one."""
+"""Multiples to look up; from the fourth on each is twice the last but one."""
+
+HALF_STEP = 2**0.25
+"""Most that looking up is off by: counting is done where a layer's rates, on average over its
+channels, are not further off."""
 
 
 class Ladder:
     """The rates of a layer, rounded.
 
-    ``base`` [D] is the rate of a channel's first rung, ``rung`` [N] the place of each state in
-    ``MULTIPLES``.
+    ``base`` [D] is what a channel's multiples are of, ``multiples`` [N] those of its states, and
+    ``rung`` [N] their places in ``MULTIPLES``, or None where they are 1, 2, 3, ...
     """
 
     def __init__(self, A: Tensor) -> None:  # [D, N]
-        multiples = A.new_tensor(MULTIPLES)
-        mean = A.mean(-1, keepdim=True)  # [D, 1]
-        # channels that decay not at all say nothing about how their states differ
-        relative = torch.where(mean == 0, 1.0, A / mean).mean(0)  # [N]
-        relative = relative.clamp(min=float(relative.max()) / MULTIPLES[-1])
-        distance = (relative / relative.min())[:, None].log() - multiples.log()
-        self.rung = distance.abs().argmin(-1)  # [N]
-        self.base = (A / multiples[self.rung]).mean(-1)  # [D]
+        self.rung: Tensor | None = None
+        self.multiples = torch.arange(1, A.shape[1] + 1, dtype=A.dtype, device=A.device)
+        if not _counts_fit(A.sum(0).tolist()):
+            self.rung = _nearest(A)
+            self.multiples = A.new_tensor(MULTIPLES)[self.rung]
+        self.base = A @ (1 / (self.multiples * A.shape[1]))
 
     @property
     def rates(self) -> Tensor:
         """The rounded rates, [D, N]."""
-        return self.base[:, None] * self.base.new_tensor(MULTIPLES)[self.rung]
+        return self.base[:, None] * self.multiples
 
     def decays(self, elapsed: Tensor) -> Tensor:  # [B, D] -> [B, D, N]
         """Return how much of each state is left after some time."""
         return torch.exp(elapsed[..., None] * self.rates)
+
+
+def are_equal(A: Tensor) -> bool:  # [D, N]
+    """Whether all states of each channel decay alike."""
+    return torch.equal(A, A[:, :1].expand_as(A))
+
+
+def _counts_fit(rates: list[float]) -> bool:
+    """Whether rates, summed over the channels, are nearly 1, 2, 3, ... times the first of them."""
+    base = sum(rate / count for count, rate in enumerate(rates, start=1)) / len(rates)
+    off = (abs(rate - count * base) for count, rate in enumerate(rates, start=1))
+    return base != 0 and all(
+        each <= (HALF_STEP - 1) * abs(count * base) for count, each in enumerate(off, start=1)
+    )
+
+
+def _nearest(A: Tensor) -> Tensor:  # [D, N] -> [N]
+    multiples = A.new_tensor(MULTIPLES)
+    mean = A.mean(-1, keepdim=True)  # [D, 1]
+    # channels that decay not at all say nothing about how their states differ
+    relative = torch.where(mean == 0, 1.0, A / mean).mean(0)  # [N]
+    relative = relative.clamp(min=float(relative.max()) / MULTIPLES[-1])
+    distance = (relative / relative.min())[:, None].log() - multiples.log()
+    return distance.abs().argmin(-1)

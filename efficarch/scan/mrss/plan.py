@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 # B batch, L length
 
-MAX_RUN = 4
-"""Most tokens of a run, the committing one included: at most three deferred in a row."""
+MAX_RUN = 8
+"""Most tokens of a run, the committing one included: at most seven deferred in a row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Plan:
             )
         if not bool(self.deferred.any()):
             return
-        if bool(self.deferred[:, 0].any() | self.deferred[:, -1].any()):
+        if bool(self.deferred[:, :: max(shape[1] - 1, 1)].any()):
             raise ValueError(
                 f"a plan of shape {shape} defers the first or the last token; commit both"
             )
@@ -62,10 +62,11 @@ class Plan:
 
 def _has_chain(deferred: Tensor, tokens: int) -> bool:  # [B, L]
     """Whether as many tokens in a row are deferred; cheap, as it runs with every plan."""
-    starts = max(deferred.shape[1] - tokens + 1, 0)
-    chain = deferred[:, :starts]
-    for place in range(1, tokens):
-        chain = chain & deferred[:, place : place + starts]
+    chain, length = deferred, 1  # chain[t]: whether tokens t to t + length - 1 are deferred
+    while length < tokens:
+        more = min(length, tokens - length)
+        chain = chain[:, :-more] & chain[:, more:]
+        length += more
     return bool(chain.any())
 
 

@@ -6,7 +6,7 @@ keeps the rules of `Plan`. A new score is one row of `scores`, a new kind of pla
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import ClassVar, Protocol
 
 import torch
@@ -99,10 +99,7 @@ class Stride:
 
     def plan(self, inputs: ScanInputs) -> Plan:
         """Return the plan for these inputs."""
-        places = torch.arange(inputs.length + 1, dtype=torch.float64, device=inputs.u.device)
-        deferred = (places * self.saving).floor().diff() > 0  # [L]
-        deferred[[0, -1]] = False
-        return Plan(deferred.expand(inputs.u.shape[0], -1))
+        return _evenly(self.saving, inputs.u.shape[0], inputs.length, inputs.u.device)
 
 
 @dataclass(frozen=True)
@@ -243,6 +240,14 @@ def defer_lowest(scores: Tensor, saving: float) -> Tensor:  # [B, L] -> [B, L]
         enough = _broken(rank < middle).sum(-1, keepdim=True) >= wanted
         low, high = torch.where(enough, low, middle + 1), torch.where(enough, middle, high)
     return _broken(rank < low)
+
+
+@lru_cache(maxsize=64)
+def _evenly(saving: float, rows: int, length: int, device: torch.device) -> Plan:
+    places = torch.arange(length + 1, dtype=torch.float64, device=device)
+    deferred = (places * saving).floor().diff() > 0  # [L]
+    deferred[[0, -1]] = False
+    return Plan(deferred.repeat(rows, 1))
 
 
 def _below(scores: Tensor, threshold: float) -> Tensor:  # [B, L] -> [B, L]

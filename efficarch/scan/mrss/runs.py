@@ -1,14 +1,10 @@
-"""Sums over the runs of a plan, and the B that a run's inputs are committed with."""
+"""Sums over the runs of a plan."""
 
-import torch
 from torch import Tensor
 
 from efficarch.scan.mrss.plan import Plan
 
-# B batch, N state size, L length, K runs, G groups
-
-STEADY = 0.25
-"""Largest root mean square distance of a run's B from their mean, over that mean, to share it."""
+# B batch, L length, K runs
 
 
 class Runs:
@@ -36,18 +32,3 @@ def spread(index: Tensor, x: Tensor) -> Tensor:  # [B, L] -> [B, ..., L]
     """Repeat an index over the axes that ``x`` has between the first and the last."""
     shape = (*x.shape[:-1], index.shape[-1])
     return index.reshape(len(index), *[1] * (x.ndim - 2), -1).expand(shape)
-
-
-def shared_B(B: Tensor, plan: Plan) -> Tensor:  # [B, G, N, L] -> [B, G, N, L]
-    """Return the B of each token's input at the commit of its run: where B is steady, one for all.
-
-    A run whose B stay within ``STEADY`` of their mean is committed with that mean. What this
-    changes is ``sum (a_p - a) (B_p - mean)``, small twice over.
-    """
-    runs = Runs(plan)
-    size = runs.sums(torch.ones_like(B[:, :1, :1]))  # [B, 1, 1, K]
-    mean = runs.sums(B) / size.clamp(min=1)  # [B, G, N, K]
-    means = runs.at_tokens(mean)
-    spread_of_run = runs.sums((B - means).square().sum(2, keepdim=True))  # [B, G, 1, K]
-    steady = spread_of_run <= STEADY**2 * size * mean.square().sum(2, keepdim=True)
-    return torch.where(runs.at_tokens(steady), means, B)

@@ -1,41 +1,29 @@
 """The fused multi-resolution scan, one step at a time: the oracle of every fused kernel.
 
-With ``a_t = delta_t u_t``, a run of deferred tokens and the committing token e updates the state
-once. What the state held decays exactly, the run's inputs by the half-octave `Ladder`:
+With ``a_t = delta_t u_t``, a deferred token decays all states of a channel by powers of one
+exponential, on the `Ladder`:
 
-    h <- exp(A span) h + sum over the run's tokens p of  ladder(since_p) a_p B'_p
+    h <- ladder(delta_t) h + a_t B_t
 
-    span = sum of delta over the run,   since_p = sum of delta after p, up to e
+The committing token e that ends a run of them does the same and puts right what the state was when
+the run began, so that it decays exactly however many runs it lives through. Only the inputs of the
+run itself keep the error of the ladder, from then on decaying exactly as well:
 
-B' is B, or the run's mean of it where that is nearly the same (`shared_B`). A deferred token t
-reads the state its run began with and the inputs of the run so far, and no state is written:
+    h <- ladder(delta_e) h + a_e B_e + (exp(A span) - ladder(span)) begun
 
-    y_t = C_t . (ladder(elapsed) h) + sum over pending p <= t of  C_t . (ladder(since_p) a_p B_p)
-
-Everything is causal given the plan. Output then gets ``D u`` and ``silu(z)`` per token, exactly.
+``begun`` is the state that the run began with and ``span`` the sum of delta over the run. Every
+token puts out ``C_t . h``. Everything is causal given the plan. Output then gets ``D u`` and
+``silu(z)`` per token, exactly.
 """
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from efficarch.scan.base import ScanInputs, ScanOutput, skip_and_gate, step_sizes
 from efficarch.scan.mrss.ladder import Ladder
-from efficarch.scan.mrss.plan import MAX_RUN, Plan
-from efficarch.scan.mrss.runs import shared_B
+from efficarch.scan.mrss.plan import Plan
 
 # B batch, D channels, N state size, L length, G groups of channels that share B and C
-
-
-@dataclass(frozen=True)
-class _Pending:
-    """One token of the run so far; ``added`` is zero in rows that have committed it."""
-
-    added: Tensor  # [B, D], delta * u
-    B: Tensor  # [B, D, N]
-    shared: Tensor  # [B, D, N], B at the commit
-    since: Tensor  # [B, D], delta summed over the tokens after it
 
 
 def scan(inputs: ScanInputs, plan: Plan, *, return_last_state: bool = False) -> ScanOutput:
@@ -52,31 +40,33 @@ def scan(inputs: ScanInputs, plan: Plan, *, return_last_state: bool = False) -> 
     added = delta * inputs.u.to(delta.dtype)  # [B, D, L]
     A = inputs.A.to(delta.dtype)  # [D, N]
     ladder = Ladder(A)
-    B, C = inputs.grouped_B, inputs.grouped_C  # [B, G, N, L]
-    shared = shared_B(B, plan)
-    state = torch.zeros_like(A).expand(added.shape[0], -1, -1)  # [B, D, N]
+    state = begun = torch.zeros_like(A).expand(added.shape[0], -1, -1)  # [B, D, N]
     elapsed = torch.zeros_like(added[..., 0])  # [B, D], delta summed since the last commit
-    pending: list[_Pending] = []
+    opened = torch.zeros_like(plan.deferred[:, 0])  # [B], whether the token before is deferred
     outputs = []
     for t in range(inputs.length):
-        deferred = plan.deferred[:, t, None]  # [B, 1]
-        B_t, shared_t, C_t = (_per_channel(each[..., t], inputs) for each in (B, shared, C))
+        deferred = plan.deferred[:, t]  # [B]
+        B, C = (
+            _per_channel(each[..., t], inputs) for each in (inputs.grouped_B, inputs.grouped_C)
+        )
         elapsed = elapsed + delta[..., t]
-        aged = [_Pending(p.added, p.B, p.shared, p.since + delta[..., t]) for p in pending]
-        now = _Pending(added[..., t], B_t, shared_t, torch.zeros_like(elapsed))
-        pending = [*aged, now][-MAX_RUN:]
-        committed = torch.exp(elapsed[..., None] * A) * state  # [B, D, N]
-        read = ladder.decays(elapsed) * state  # [B, D, N]
-        for p in pending:
-            left = ladder.decays(p.since) * p.added[..., None]  # [B, D, N]
-            committed, read = committed + left * p.shared, read + left * p.B
-        seen = torch.where(deferred[..., None], read, committed)
-        outputs.append((C_t * seen).sum(-1))
-        state = torch.where(deferred[..., None], state, committed)
-        elapsed = elapsed * deferred
-        pending = [_Pending(p.added * deferred, p.B, p.shared, p.since) for p in pending]
+        exact = torch.exp(elapsed[..., None] * A) * begun  # [B, D, N]
+        rounded = ladder.decays(elapsed) * begun
+        new = added[..., t, None] * B
+        laddered = ladder.decays(delta[..., t]) * state + new
+        plain = torch.exp(delta[..., t, None] * A) * state + new
+        state = torch.where(_rows(deferred | opened), laddered, plain)
+        state = torch.where(_rows(opened & ~deferred), state + (exact - rounded), state)
+        begun = torch.where(_rows(deferred), begun, state)
+        elapsed = elapsed * deferred[:, None]
+        opened = deferred
+        outputs.append((C * state).sum(-1))
     out = skip_and_gate(inputs, torch.stack(outputs, dim=-1))  # [B, D, L]
     return (out, state) if return_last_state else out
+
+
+def _rows(flags: Tensor) -> Tensor:  # [B] -> [B, 1, 1]
+    return flags[:, None, None]
 
 
 def _per_channel(grouped: Tensor, inputs: ScanInputs) -> Tensor:

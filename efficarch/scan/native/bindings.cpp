@@ -7,10 +7,8 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
-#include <algorithm>
 #include <optional>
 #include <tuple>
 
@@ -31,82 +29,14 @@ const T* pointer(const Optional& tensor) {
   return tensor ? tensor->const_data_ptr<T>() : nullptr;
 }
 
-// What the runs of a plan need of B and C, the same for all channels of a group.
-struct Shared {
-  Tensor products, mean_B, steady;  // as Problem has them
-};
-
-// How far the run that step i commits reaches back.
-int pending(const bool* flag, int64_t t) {
-  int count = 0;
-  while (count < kMostPending && t - count > 0 && flag[-count - 1]) ++count;
-  return count;
-}
-
-// Parts on each rung of C at a deferred step times B there and at the pending steps before it.
-template <class T>
-void multiply(const T* B, const T* C, const Problem<T>& p, int back, T* out) {
-  for (int before = 0; before <= back && before < kMostPending; ++before) {
-    T* parts = before ? out + 1 + (before - 1) * p.rungs : out;
-    for (int64_t n = 0; n < p.states; ++n)
-      parts[before ? p.rung[n] : 0] += C[n] * B[n - before * p.states];
-  }
-}
-
-// The mean B of a run of count + 1 steps; returns whether all of them are near it.
-template <class T>
-bool average(const T* B, int64_t states, int count, T* mean) {
-  T spread = 0, size = 0;
-  for (int64_t n = 0; n < states; ++n) {
-    T sum = 0;
-    for (int back = 0; back <= count; ++back) sum += B[n - back * states];
-    mean[n] = sum / (count + 1);
-    size += mean[n] * mean[n];
-    for (int back = 0; back <= count; ++back) {
-      const T off = B[n - back * states] - mean[n];
-      spread += off * off;
-    }
-  }
-  return spread <= static_cast<T>(kSteady * kSteady) * (count + 1) * size;
+Ladder ladder(const Optional& deferred, const Optional& base, const Optional& rung) {
+  if (!base) return Ladder::kNone;
+  if (!deferred) return Ladder::kEqual;
+  return rung ? Ladder::kLookedUp : Ladder::kLinear;
 }
 
 template <class T>
-Shared share(Problem<T>& p, const Tensor& B) {
-  const auto flags = B.options().dtype(at::kBool);
-  Shared shared = {at::zeros({p.batch, p.groups, p.length, products_per_step(p.rungs)}, B.options()),
-                   at::empty_like(B), at::empty({p.batch, p.groups, p.length}, flags)};
-  T* products = shared.products.mutable_data_ptr<T>();
-  T* mean_B = shared.mean_B.mutable_data_ptr<T>();
-  bool* steady = shared.steady.mutable_data_ptr<bool>();
-  at::parallel_for(0, p.batch * p.groups * p.length, 1 << 13, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t t = i % p.length;
-      const bool* flag = p.deferred + i / (p.groups * p.length) * p.length + t;
-      const T* b = p.B + i * p.states;
-      const int before = pending(flag, t);
-      if (*flag) {
-        multiply(b, p.C + i * p.states, p, before, products + i * products_per_step(p.rungs));
-      } else {
-        steady[i] = before && average(b, p.states, before, mean_B + i * p.states);
-      }
-    }
-  });
-  p.products = products;
-  p.shared = mean_B;
-  p.steady = steady;
-  return shared;
-}
-
-// The number of rungs that a kernel exists for.
-int rungs(const Optional& rung) {
-  if (!rung) return 0;
-  const int most = *std::max_element(rung->const_data_ptr<int>(), rung->const_data_ptr<int>() + rung->numel());
-  return most == 0 ? 1 : most < 8 ? 8 : kRungs;
-}
-
-template <class T>
-void run(Problem<T> problem, const Tensor& B) {
-  const Shared shared = problem.deferred ? share(problem, B) : Shared{};
+void run(const Problem<T>& problem) {
   at::parallel_for(0, blocks(problem), 1, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) scan_block(problem, block);
   });
@@ -124,9 +54,8 @@ std::tuple<Tensor, Tensor> scan(
     run<T>({u.size(0), u.size(1), u.size(2), A.size(1), B.size(1), sequences<const T>(u),
             sequences<const T>(delta), sequences<const T>(z), sequences<T>(out), pointer<T>(A),
             pointer<T>(B), pointer<T>(C), pointer<T>(D), pointer<T>(bias), softplus,
-            last.mutable_data_ptr<T>(), pointer<bool>(deferred), pointer<T>(base),
-            pointer<int>(rung), rungs(rung), nullptr, nullptr, nullptr},
-           B);
+            last.mutable_data_ptr<T>(), ladder(deferred, base, rung), pointer<bool>(deferred),
+            pointer<T>(base), pointer<int>(rung)});
   });
   return {out, last};
 }

@@ -110,6 +110,15 @@ inline Vector<float> exp2(Vector<float> x) {
 #endif
 }
 
+// x^n for n > 0
+template <class T>
+inline Vector<T> power(Vector<T> x, int64_t n) {
+  Vector<T> result = splat<T>(1);
+  for (; n; n /= 2, x *= x)
+    if (n % 2) result *= x;
+  return result;
+}
+
 constexpr double kLog2E = 1.4426950408889634;
 
 // e^x for any x, infinite ones too

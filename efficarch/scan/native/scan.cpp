@@ -4,8 +4,8 @@
 // stay in registers while time advances over a tile. What costs: per step, channel and state one
 // exponential and three multiply-adds; per step and channel the softplus, the gate and the
 // transposition of four arrays. A deferred step of the multi-resolution form has one exponential in
-// all: the decays of its states are powers of it. One multiply-add per state reads the state; one
-// more folds its input into the run's commit, and none where the run's B are alike.
+// all: the decays of its states are powers of it. The commit of a run puts right what those powers
+// made of the state that the run began with.
 #include "scan.h"
 
 #include "tiles.h"
@@ -16,28 +16,23 @@
 namespace efficarch {
 namespace {
 
-// What is kept of one tile. Arrays of steps begin with room for the tokens that the tile before
-// left pending, so that a run may cross the boundary of two tiles.
+// What is kept of one tile.
 template <class T>
 struct Tile {
-  static constexpr int kSteps = kTile + kWidth<T>;
-  using Steps = Vector<T>[kMostPending + kSteps];
-  alignas(64) Steps step;   // delta; of a committed token summed over its run
+  using Steps = Vector<T>[kTile + kWidth<T>];
+  alignas(64) Steps step;   // delta; at a commit summed over the run
   alignas(64) Steps input;  // delta * u
-  // decay of the first rung: of a deferred token from the last commit to it, and once its run is
-  // committed from it to the commit
-  alignas(64) Steps decay;
-  alignas(64) Steps since;
-  alignas(64) Vector<T> y[kSteps];
+  alignas(64) Steps decay;  // of the first rung over the step
+  alignas(64) Steps past;   // at a commit: of the first rung over the run
+  alignas(64) Steps y;
 };
 
 // One run as it goes on from tile to tile.
 template <class T>
 struct Run {
-  int pending = 0;
+  bool open = false;
   Vector<T> elapsed{};
-  Vector<T> decay = splat<T>(1);  // of the first rung, since the last commit
-  Vector<T> since[kMostPending];  // the same since each pending token
+  Vector<T> decay = splat<T>(1);  // of the first rung
 };
 
 template <class T>
@@ -45,6 +40,7 @@ struct Block {
   Place at;
   int64_t group;
   std::vector<Vector<T>> A, state;  // [N] each
+  std::vector<Vector<T>> begun;     // [N], the state that the open run began with
   Vector<T> D{}, bias{}, base{};
   Vector<T> largest_step{};  // beyond it the exponents of a run might overflow
 };
@@ -62,6 +58,7 @@ Block<T> make_block(const Problem<T>& p, int64_t index) {
   block.at.lanes = static_cast<int>(per_group - within < width ? per_group - within : width);
   block.A.resize(p.states);
   block.state.resize(p.states);
+  block.begun.resize(p.states);
   Vector<T> largest = splat<T>(1);
   for (int64_t n = 0; n < p.states; ++n) {
     Vector<T> A{};
@@ -71,7 +68,7 @@ Block<T> make_block(const Problem<T>& p, int64_t index) {
     const Vector<T> size = A < 0 ? -A : A;
     largest = size > largest ? size : largest;
   }
-  block.largest_step = splat<T>(std::numeric_limits<T>::max() / (kMostPending + 1)) / largest;
+  block.largest_step = splat<T>(std::numeric_limits<T>::max() / kLongestRun) / largest;
   if (p.D) block.D = load_some(p.D + block.at.channel, block.at.lanes);
   if (p.base) block.base = static_cast<T>(kLog2E) * load_some(p.base + block.at.channel, block.at.lanes);
   if (p.bias) block.bias = load_some(p.bias + block.at.channel, block.at.lanes);
@@ -81,8 +78,8 @@ Block<T> make_block(const Problem<T>& p, int64_t index) {
 // Fills step, input and the start of y.
 template <class T>
 void prepare(const Problem<T>& p, const Block<T>& block, Tile<T>& tile) {
-  Vector<T>* const step = tile.step + kMostPending;
-  Vector<T>* const input = tile.input + kMostPending;
+  Vector<T>* const step = tile.step;
+  Vector<T>* const input = tile.input;
   load_tile(p.delta, block.at, step);
   load_tile(p.u, block.at, input);
   for (int t = 0; t < block.at.steps; ++t) {
@@ -95,62 +92,19 @@ void prepare(const Problem<T>& p, const Block<T>& block, Tile<T>& tile) {
   }
 }
 
-// The decays of the rungs from that of the first.
-template <class T, int Rungs>
-inline __attribute__((always_inline)) void climb(Vector<T> first, Vector<T>* decays) {
-  decays[0] = first;
-  if constexpr (Rungs > 1) {
-    decays[1] = first * first;
-    decays[2] = decays[1] * first;
-#pragma GCC unroll 16
-    for (int k = 3; k < Rungs; ++k) decays[k] = decays[k - 2] * decays[k - 2];
-  }
-}
-
-// Lets the steps of a run pass until its commit.
+// Fills in what the open run and those of this tile need of each step.
 template <class T>
-void end_run(const Block<T>& block, Tile<T>& tile, Run<T>& run, int t) {
-  if (!run.pending) return;
-  const int e = kMostPending + t;
-  const Vector<T> decay = exp2(block.base * tile.step[e]);
-  for (int j = 0; j < run.pending; ++j) tile.since[e - run.pending + j] = run.since[j] * decay;
-  tile.step[e] += run.elapsed;
-  run = Run<T>{};
-}
-
-// Adds what a deferred token reads of the run's own inputs to its y.
-template <class T, int Rungs>
-void defer_input(const Block<T>& block, const T* products, Tile<T>& tile, Run<T>& run, int t) {
-  const int i = kMostPending + t;
-  const Vector<T> decay = exp2(block.base * tile.step[i]);
-  run.decay *= decay;
-  run.elapsed += tile.step[i];
-  tile.decay[i] = run.decay;
-  Vector<T> y = tile.y[t] + tile.input[i] * products[0];
-  for (int j = 0; j < run.pending; ++j) {
-    run.since[j] *= decay;
-    Vector<T> decays[Rungs];
-    climb<T, Rungs>(run.since[j], decays);
-    const T* parts = products + 1 + (run.pending - 1 - j) * Rungs;
-    Vector<T> sum = decays[0] * parts[0];
-#pragma GCC unroll 16
-    for (int k = 1; k < Rungs; ++k) sum += decays[k] * parts[k];
-    y += sum * tile.input[i - run.pending + j];
-  }
-  run.since[run.pending++] = splat<T>(1);
-  tile.y[t] = y;
-}
-
-// Goes through the steps of a tile and prepares what its runs need.
-template <class T, int Rungs>
-void prepare_runs(const Block<T>& block, const bool* deferred, const T* products, Tile<T>& tile,
-                  Run<T>& run) {
+void prepare_runs(const Block<T>& block, const bool* deferred, Tile<T>& tile, Run<T>& run) {
   for (int t = 0; t < block.at.steps; ++t) {
-    if (deferred[t]) {
-      defer_input<T, Rungs>(block, products + t * products_per_step(Rungs), tile, run, t);
-    } else {
-      end_run(block, tile, run, t);
-    }
+    if (!deferred[t] && !run.open) continue;
+    tile.decay[t] = exp2(block.base * tile.step[t]);
+    run.decay *= tile.decay[t];
+    run.elapsed += tile.step[t];
+    run.open = true;
+    if (deferred[t]) continue;
+    tile.step[t] = run.elapsed;
+    tile.past[t] = run.decay;
+    run = Run<T>{};
   }
 }
 
@@ -163,168 +117,152 @@ struct Stretch {
   const T* C;
   int64_t per_step;
   int steps;
-  const bool* deferred;
-  int pending;
-  const int* rung;  // at the first of the states
-  const T* shared;  // as B
-  const bool* steady;
+  Ahead<T> ahead;
+  int64_t first = 0;  // of the states
+  const bool* deferred = nullptr;
+  bool open = false;  // whether the step before the tile is deferred
+  Vector<T>* begun = nullptr;
+  const int* rung = nullptr;
 };
 
-// A step that updates the state, with B its row: h <- decay * h + input * B, y += C h.
-template <class T, int States>
+// The decays of a few states over a step, asked for in turn: each state's own, or, from the decay of
+// the first rung, those of a ladder.
+template <class T, Ladder kLadder>
+struct Decays;
+
+template <class T>
+struct Decays<T, Ladder::kNone> {
+  const Vector<T>* A;
+  Vector<T> step;
+
+  Vector<T> operator()(int n) const { return exp2(A[n] * step); }
+};
+
+template <class T>
+struct Decays<T, Ladder::kEqual> {
+  Vector<T> decay;
+
+  Decays(const Stretch<T>&, Vector<T> rung) : decay(rung) {}
+  Vector<T> operator()(int) const { return decay; }
+};
+
+// powers 1, 2, 3, ... in two chains, one ahead of the other
+template <class T>
+struct Decays<T, Ladder::kLinear> {
+  Vector<T> next[2], square;
+
+  Decays(const Stretch<T>& s, Vector<T> rung) : square(rung * rung) {
+    next[0] = s.first ? rung * power<T>(rung, s.first) : rung;
+    next[1] = next[0] * rung;
+  }
+  Vector<T> operator()(int n) {
+    const Vector<T> decay = next[n % 2];
+    next[n % 2] *= square;
+    return decay;
+  }
+};
+
+template <class T>
+struct Decays<T, Ladder::kLookedUp> {
+  Vector<T> decays[kRungs];
+  const int* rung;
+
+  Decays(const Stretch<T>& s, Vector<T> first) : rung(s.rung) {
+    decays[0] = first;
+    decays[1] = first * first;
+    decays[2] = decays[1] * first;
+    for (int k = 3; k < kRungs; ++k) decays[k] = decays[k - 2] * decays[k - 2];
+  }
+  Vector<T> operator()(int n) const { return decays[rung[n]]; }
+};
+
+// h <- decay * h + input * B, y += C h
+template <class T, int States, class Each>
 inline __attribute__((always_inline)) void update(
-    const Stretch<T>& s, Tile<T>& tile, int t, Vector<T>* h) {
-  const Vector<T> input = tile.input[kMostPending + t];
-  const Vector<T> step = tile.step[kMostPending + t];
+    const Stretch<T>& s, Tile<T>& tile, int t, Each decays, Vector<T>* h) {
+  const Vector<T> input = tile.input[t];
   const T* B = s.B + t * s.per_step;
   const T* C = s.C + t * s.per_step;
   Vector<T> y[2] = {tile.y[t], Vector<T>{}};
 #pragma GCC unroll 16
   for (int n = 0; n < States; ++n) {
-    h[n] = exp2(s.A[n] * step) * h[n] + input * B[n];
+    h[n] = decays(n) * h[n] + input * B[n];
     y[n % 2] += h[n] * C[n];
   }
   tile.y[t] = y[0] + y[1];
 }
 
-// The commit of a run whose B are alike: its inputs are summed on each rung, then as above.
-template <class T, int States, int Rungs>
-inline __attribute__((always_inline)) void commit_steady(
-    const Stretch<T>& s, Tile<T>& tile, int t, int pending, Vector<T>* h) {
-  const int e = kMostPending + t;
-  Vector<T> inputs[Rungs];
-#pragma GCC unroll 16
-  for (int k = 0; k < Rungs; ++k) inputs[k] = tile.input[e];
-  for (int i = e - pending; i < e; ++i) {
-    Vector<T> decays[Rungs];
-    climb<T, Rungs>(tile.since[i], decays);
-#pragma GCC unroll 16
-    for (int k = 0; k < Rungs; ++k) inputs[k] += decays[k] * tile.input[i];
-  }
-  const Vector<T> step = tile.step[e];
-  const T* B = s.shared + t * s.per_step;
-  const T* C = s.C + t * s.per_step;
-  Vector<T> y[2] = {tile.y[t], Vector<T>{}};
-#pragma GCC unroll 16
-  for (int n = 0; n < States; ++n) {
-    h[n] = exp2(s.A[n] * step) * h[n] + inputs[s.rung[n]] * B[n];
-    y[n % 2] += h[n] * C[n];
-  }
-  tile.y[t] = y[0] + y[1];
-}
-
-// The commit of any other run: each of its inputs has its own B.
-template <class T, int States, int Rungs>
+// The step that ends a run: as above, and what the state was when the run began decays exactly.
+template <class T, int States, Ladder kLadder>
 inline __attribute__((always_inline)) void commit(
-    const Stretch<T>& s, Tile<T>& tile, int t, int pending, Vector<T>* h) {
-  const int e = kMostPending + t;
-  const Vector<T> step = tile.step[e];
+    const Stretch<T>& s, Tile<T>& tile, int t, Vector<T>* h) {
+  const Vector<T> input = tile.input[t];
+  const T* B = s.B + t * s.per_step;
   const T* C = s.C + t * s.per_step;
-#pragma GCC unroll 16
-  for (int n = 0; n < States; ++n) h[n] *= exp2(s.A[n] * step);
-  for (int back = pending; back >= 0; --back) {
-    Vector<T> inputs[Rungs];
-    climb<T, Rungs>(back ? tile.since[e - back] : splat<T>(1), inputs);
-#pragma GCC unroll 16
-    for (int k = 0; k < Rungs; ++k) inputs[k] *= tile.input[e - back];
-    const T* B = s.B + (t - back) * s.per_step;
-#pragma GCC unroll 16
-    for (int n = 0; n < States; ++n) h[n] += inputs[s.rung[n]] * B[n];
-  }
+  const Decays<T, Ladder::kNone> exact{s.A, tile.step[t]};
+  Decays<T, kLadder> decays(s, tile.decay[t]), past(s, tile.past[t]);
   Vector<T> y[2] = {tile.y[t], Vector<T>{}};
 #pragma GCC unroll 16
-  for (int n = 0; n < States; ++n) y[n % 2] += h[n] * C[n];
+  for (int n = 0; n < States; ++n) {
+    h[n] = decays(n) * h[n] + (input * B[n] + (exact(n) - past(n)) * s.begun[n]);
+    y[n % 2] += h[n] * C[n];
+  }
   tile.y[t] = y[0] + y[1];
 }
 
-// A deferred step: y += C (decay * h), summed over the states of a rung before it is decayed.
-template <class T, int States, int Rungs>
-inline __attribute__((always_inline)) void read(
-    const Stretch<T>& s, Tile<T>& tile, int t, const Vector<T>* h) {
-  Vector<T> decays[Rungs];
-  climb<T, Rungs>(tile.decay[kMostPending + t], decays);
-  const T* C = s.C + t * s.per_step;
-  Vector<T> y = tile.y[t], sum{};
-#pragma GCC unroll 16
-  for (int n = 0; n < States; ++n) {
-    sum += h[n] * C[n];
-    if (n == States - 1 || s.rung[n] != s.rung[n + 1]) {
-      y += decays[s.rung[n]] * sum;
-      sum = Vector<T>{};
-    }
-  }
-  tile.y[t] = y;
-}
-
-template <class T, int States>
+template <class T, int States, Ladder kLadder>
 void advance(const Stretch<T>& s, Tile<T>& tile) {
   Vector<T> h[States];
   for (int n = 0; n < States; ++n) h[n] = s.state[n];
-  for (int t = 0; t < s.steps; ++t) update<T, States>(s, tile, t, h);
-  for (int n = 0; n < States; ++n) s.state[n] = h[n];
-}
-
-template <class T, int States, int Rungs>
-void advance_runs(const Stretch<T>& s, Tile<T>& tile) {
-  Vector<T> h[States];
-  for (int n = 0; n < States; ++n) h[n] = s.state[n];
-  int pending = s.pending;
+  bool open = s.open;
   for (int t = 0; t < s.steps; ++t) {
-    if (s.deferred[t]) {
-      read<T, States, Rungs>(s, tile, t, h);
-      ++pending;
-      continue;
-    }
-    if (!pending) {
-      update<T, States>(s, tile, t, h);
-    } else if (s.steady[t]) {
-      commit_steady<T, States, Rungs>(s, tile, t, pending, h);
+    if (!s.first) s.ahead.fetch(t);
+    if constexpr (kLadder == Ladder::kNone) {
+      update<T, States>(s, tile, t, Decays<T, kLadder>{s.A, tile.step[t]}, h);
+    } else if constexpr (kLadder == Ladder::kEqual) {
+      update<T, States>(s, tile, t, Decays<T, kLadder>(s, tile.decay[t]), h);
+    } else if (s.deferred[t]) {
+      if (!open) {
+        for (int n = 0; n < States; ++n) s.begun[n] = h[n];
+        open = true;
+      }
+      update<T, States>(s, tile, t, Decays<T, kLadder>(s, tile.decay[t]), h);
+    } else if (open) {
+      open = false;
+      commit<T, States, kLadder>(s, tile, t, h);
     } else {
-      commit<T, States, Rungs>(s, tile, t, pending, h);
+      update<T, States>(s, tile, t, Decays<T, Ladder::kNone>{s.A, tile.step[t]}, h);
     }
-    pending = 0;
   }
   for (int n = 0; n < States; ++n) s.state[n] = h[n];
 }
 
-// Advances all states over one tile, as many at a time as fit into registers; without rungs every
-// step updates the state.
-template <class T, int States, int Rungs>
+// Advances all states over one tile, as many at a time as fit into registers.
+template <class T, int States, Ladder kLadder>
 void advance_states(Stretch<T> s, int64_t states, Tile<T>& tile) {
   for (; states >= States; states -= States) {
-    if constexpr (Rungs > 0) {
-      advance_runs<T, States, Rungs>(s, tile);
-      s.rung += States;
-      s.shared += States;
-    } else {
-      advance<T, States>(s, tile);
-    }
+    advance<T, States, kLadder>(s, tile);
     s.A += States;
     s.state += States;
     s.B += States;
     s.C += States;
+    s.first += States;
+    s.begun += States;
+    if (s.rung) s.rung += States;
   }
   if constexpr (States > 1) {
-    if (states) advance_states<T, States / 2, Rungs>(s, states, tile);
+    if (states) advance_states<T, States / 2, kLadder>(s, states, tile);
   }
 }
 
 template <class T>
 void finish(const Problem<T>& p, const Block<T>& block, Tile<T>& tile) {
   if (p.z.data) {
-    Vector<T>* const z = tile.step + kMostPending;  // the steps are no longer needed
+    Vector<T>* const z = tile.step;  // the steps are no longer needed
     load_tile(p.z, block.at, z);
     for (int t = 0; t < block.at.steps; ++t) tile.y[t] *= silu<T>(z[t]);
   }
   store_tile(p.out, block.at, tile.y);
-}
-
-// Moves the tokens that are still pending in front of the next tile.
-template <class T>
-void keep_pending(Tile<T>& tile, int steps) {
-  for (int i = 0; i < kMostPending; ++i) {
-    tile.input[i] = tile.input[i + steps];
-  }
 }
 
 }  // namespace
@@ -334,7 +272,7 @@ int64_t blocks(const Problem<T>& p) {
   return p.batch * p.groups * ((p.channels / p.groups + kWidth<T> - 1) / kWidth<T>);
 }
 
-template <class T, int Rungs>
+template <class T, Ladder kLadder>
 void scan_steps(const Problem<T>& p, Block<T>& block) {
   Place& at = block.at;
   Tile<T> tile;
@@ -343,35 +281,31 @@ void scan_steps(const Problem<T>& p, Block<T>& block) {
   for (at.start = 0; at.start < p.length; at.start += at.steps) {
     at.steps = static_cast<int>(p.length - at.start < kTile ? p.length - at.start : kTile);
     prepare(p, block, tile);
-    const int64_t step = first + at.start;
-    const int64_t row = step * p.states;
-    Stretch<T> stretch = {block.A.data(), block.state.data(), p.B + row, p.C + row, p.states, at.steps};
-    if constexpr (Rungs > 0) {
+    const int64_t row = (first + at.start) * p.states;
+    Stretch<T> stretch = {block.A.data(), block.state.data(), p.B + row, p.C + row, p.states, at.steps,
+                          Ahead<T>(p, at)};
+    if constexpr (kLadder == Ladder::kEqual) {
+      for (int t = 0; t < at.steps; ++t) tile.decay[t] = exp2(block.base * tile.step[t]);
+    } else if constexpr (kLadder != Ladder::kNone) {
       stretch.deferred = p.deferred + at.row * p.length + at.start;
-      stretch.pending = run.pending;
+      stretch.open = run.open;
+      stretch.begun = block.begun.data();
       stretch.rung = p.rung;
-      stretch.shared = p.shared + row;
-      stretch.steady = p.steady + step;
-      const T* products = p.products + step * products_per_step(Rungs);
-      prepare_runs<T, Rungs>(block, stretch.deferred, products, tile, run);
+      prepare_runs(block, stretch.deferred, tile, run);
     }
-    advance_states<T, 16, Rungs>(stretch, p.states, tile);
+    advance_states<T, 16, kLadder>(stretch, p.states, tile);
     finish(p, block, tile);
-    if constexpr (Rungs > 0) keep_pending(tile, at.steps);
   }
 }
 
 template <class T>
 void scan_block(const Problem<T>& p, int64_t index) {
   Block<T> block = make_block(p, index);
-  if (!p.deferred) {
-    scan_steps<T, 0>(p, block);
-  } else if (p.rungs == 1) {
-    scan_steps<T, 1>(p, block);
-  } else if (p.rungs == 8) {
-    scan_steps<T, 8>(p, block);
-  } else {
-    scan_steps<T, kRungs>(p, block);
+  switch (p.ladder) {
+    case Ladder::kNone: scan_steps<T, Ladder::kNone>(p, block); break;
+    case Ladder::kEqual: scan_steps<T, Ladder::kEqual>(p, block); break;
+    case Ladder::kLinear: scan_steps<T, Ladder::kLinear>(p, block); break;
+    case Ladder::kLookedUp: scan_steps<T, Ladder::kLookedUp>(p, block); break;
   }
   const Place& at = block.at;
   for (int64_t n = 0; n < p.states; ++n)

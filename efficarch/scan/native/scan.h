@@ -6,15 +6,14 @@
 
 namespace efficarch {
 
-// most tokens that wait for one commit; MAX_RUN of efficarch/scan/mrss/plan.py less one
-constexpr int kMostPending = 3;
+// tokens of the longest run, the committing one included; MAX_RUN of efficarch/scan/mrss/plan.py
+constexpr int kLongestRun = 8;
 
-// rungs of the ladder of decays, and their rates over that of the first: MULTIPLES of
-// efficarch/scan/mrss/ladder.py, 1 2 3 4 6 8 12 ...; each from the fourth on is twice the last but one
+// How the decays of a channel's states over a step follow from one, that of its first rung: not at
+// all, as the same, as its powers 1, 2, 3, ..., or as powers that are looked up among MULTIPLES of
+// efficarch/scan/mrss/ladder.py, 1 2 3 4 6 8 12 ...; each from the fourth on is twice the last but one.
+enum class Ladder { kNone, kEqual, kLinear, kLookedUp };
 constexpr int kRungs = 16;
-
-// how near their mean the B of a steady run are; STEADY of efficarch/scan/mrss/runs.py
-constexpr double kSteady = 0.25;
 
 // [B, D, L] anywhere in memory, as long as neighbouring steps or neighbouring channels adjoin
 template <class T>
@@ -35,18 +34,11 @@ struct Problem {
   const T* bias;  // [D] or null
   bool softplus;
   T* last;  // [B, D, N], the state after the last step
-  const bool* deferred;  // [B, L], or null where every step updates the state
-  const T* base;  // [D], rates of the first rung
-  const int* rung;  // [N], each below the number of rungs
-  int rungs;
-  // [B, G, L, products_per_step(rungs)] of a deferred step: C B, then for the steps before it, the
-  // nearest first, the parts of C B[before] on each rung
-  const T* products;
-  const T* shared;  // [B, G, L, N], at the commit of a steady run the mean of its B
-  const bool* steady;  // [B, G, L], whether a step commits a steady run
+  Ladder ladder;  // of every step where equal, of the deferred ones and their commits otherwise
+  const bool* deferred;  // [B, L], or null where there are none
+  const T* base;  // [D], rates of the first rung, or null without a ladder
+  const int* rung;  // [N], each below kRungs, or null where none is looked up
 };
-
-constexpr int products_per_step(int rungs) { return 1 + (kMostPending - 1) * rungs; }
 
 // Blocks of channels that share a vector and a group, over all rows.
 template <class T>

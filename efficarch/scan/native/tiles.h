@@ -23,6 +23,40 @@ T* address(const Sequences<T>& sequences, const Place& at) {
          at.start * sequences.per_step;
 }
 
+// Asks for the cache lines of the next tile, a few with each step of this one. Rows of channels lie
+// so far apart that processors do not see the next line coming by themselves.
+template <class T>
+class Ahead {
+ public:
+  Ahead(const Problem<T>& p, const Place& at)
+      : u_(p.u, at), delta_(p.delta, at), z_(p.z, at), out_(p.out, at) {}
+
+  // GCC takes a call that only prefetches for one that does nothing, unless it is inlined first.
+  inline __attribute__((always_inline)) void fetch(int t) const {
+    __builtin_prefetch(u_.line(t), 0);
+    __builtin_prefetch(delta_.line(t), 0);
+    if (z_.first) __builtin_prefetch(z_.line(t), 0);
+    __builtin_prefetch(out_.line(t), 1);
+  }
+
+ private:
+  // The lines of a tile, one for each of its steps; those of a row follow each other.
+  struct Lines {
+    static constexpr int kPerRow = kTile / kWidth<T>;
+    const T* first;
+    int64_t per_row, per_line;
+
+    template <class Element>
+    Lines(const Sequences<Element>& sequences, const Place& at)
+        : first(sequences.data ? address(sequences, at) + kTile * sequences.per_step : nullptr),
+          per_row(sequences.per_step == 1 ? sequences.per_channel : kPerRow * sequences.per_step),
+          per_line(sequences.per_step == 1 ? kWidth<T> : sequences.per_step) {}
+
+    const T* line(int t) const { return first + t / kPerRow * per_row + t % kPerRow * per_line; }
+  };
+  Lines u_, delta_, z_, out_;
+};
+
 template <class T>
 void load_tile(const Sequences<const T>& from, const Place& at, Vector<T>* tile) {
   constexpr int width = kWidth<T>;

@@ -70,7 +70,8 @@ def test_each_layer_may_have_its_own_planner(kind: str) -> None:
     assert [each.layer for each in seen] == [0, 1]
     assert [each.plan.updates_saved for each in seen] == pytest.approx([0.475, 0.0])
     changed = [largest_error(each.ssm, each.exact) for each in seen]
-    assert changed[0] > 0
+    # states that decay alike, as those of Mamba-2, are read exactly
+    assert (changed[0] > 0) == (kind == "mamba")
     assert changed[1] == 0
     assert all(each.ssm.shape == each.inputs.u.shape for each in seen)
 
@@ -79,7 +80,7 @@ def test_mamba2_reads_exactly() -> None:
     """States that decay alike leave nothing for the ladder to round, whatever is deferred."""
     model, ids = BUILDERS["mamba2"](), token_ids()
 
-    with attached(model, planner("stride", 0.75)):
+    with attached(model, planner("stride", 0.875)):
         found = model(ids, use_cache=True)
 
     own = model(ids, use_cache=True)

@@ -1,9 +1,9 @@
 """The error bound of the fused multi-resolution scan, as a property of its plain twin.
 
-With the ladder's rates r and ``eta = |r - A| / min(|r|, |A|)``, ``a_p = delta_p u_p`` and B' the B
-of the commit, the error E of the state obeys, elementwise over channels and states,
+With the ladder's rates r, ``eta = |r - A| / min(|r|, |A|)`` and ``a_p = delta_p u_p`` the error E of
+the state obeys, elementwise over channels and states,
 
-    E_e <= exp(A span) E_a + sum over the run's p of  |a_p| ((eta / e) |B'_p| + |B_p - B'_p|)
+    E_e <= exp(A span) E_a + (eta / e) sum over the run's p of |a_p B_p|
 
 from one commit a to the next e: what a run adds decays with the exact rates and never grows. Then
 ``|y^ - y| <= |C| . E`` at a committed token, and at a deferred one t
@@ -24,24 +24,22 @@ from efficarch.scan import ScanInputs, naive
 from efficarch.scan.base import step_sizes
 from efficarch.scan.mrss import Plan, planner, sequential
 from efficarch.scan.mrss.ladder import Ladder
-from efficarch.scan.mrss.runs import shared_B
 
 CHANNELS, STATE, LENGTH = 3, 6, 40
 
 
-def drawn(seed: int, spread: float, steadiness: float, step: float) -> ScanInputs:
-    """Return float64 inputs: how unlike the channels' rates, how steady B, how large the steps."""
+def drawn(seed: int, spread: float, step: float) -> ScanInputs:
+    """Return float64 inputs: how unlike the channels' rates are, how large the steps."""
     rng = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=rng, dtype=torch.float64)
 
-    wander = normal(1, STATE, LENGTH)
     return ScanInputs(
         u=normal(1, CHANNELS, LENGTH),
         delta=step * normal(1, CHANNELS, LENGTH).exp(),
         A=-torch.arange(1.0, STATE + 1).double() * (spread * normal(CHANNELS, STATE)).exp(),
-        B=steadiness * normal(1, STATE, 1) + (1 - steadiness) * wander,
+        B=normal(1, STATE, LENGTH),
         C=normal(1, STATE, LENGTH),
     )
 
@@ -51,27 +49,23 @@ def bounds(inputs: ScanInputs, plan: Plan) -> tuple[Tensor, Tensor]:
     delta, A = step_sizes(inputs)[0], inputs.A
     added = (delta * inputs.u[0]).abs()
     B, C = inputs.B[0], inputs.C[0].abs()
-    shared = shared_B(inputs.grouped_B, plan)[0, 0]
     rates = Ladder(A).rates
     off = (rates - A).abs() / torch.minimum(rates.abs(), A.abs()) / math.e  # [D, N], eta / e
     exact = torch.zeros_like(A)  # the state as the plain scan has it
     started, error, since = exact, torch.zeros_like(A), torch.zeros(CHANNELS).double()
-    pending, fresh, seen = torch.zeros_like(A), torch.zeros_like(A), []
+    pending, seen = torch.zeros_like(A), []
     for t in range(LENGTH):
         exact = torch.exp(delta[:, t, None] * A) * exact
         exact = exact + (delta * inputs.u[0])[:, t, None] * B[:, t]
         since = since + delta[:, t]
         decay = torch.exp(since[:, None] * A)
-        fresh = fresh + added[:, t, None] * (
-            off * shared[:, t].abs() + (B[:, t] - shared[:, t]).abs()
-        )
+        pending = pending + added[:, t, None] * B[:, t].abs()
         if plan.deferred[0, t]:
-            pending = pending + added[:, t, None] * B[:, t].abs()
             wrong = decay * error + off * (started.abs() + error + pending)
         else:
-            wrong = error = decay * error + fresh
+            wrong = error = decay * error + off * pending
             started, since = exact, torch.zeros_like(since)
-            pending, fresh = torch.zeros_like(A), torch.zeros_like(A)
+            pending = torch.zeros_like(A)
         seen.append((C[:, t] * wrong).sum(-1))
     return error, torch.stack(seen, dim=-1)
 
@@ -80,15 +74,14 @@ def bounds(inputs: ScanInputs, plan: Plan) -> tuple[Tensor, Tensor]:
 @given(
     seed=st.integers(0, 10**6),
     spread=st.sampled_from([0.0, 0.1, 1.0]),
-    steadiness=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
     step=st.sampled_from([1e-3, 1e-2, 0.1, 1.0]),
-    saving=st.floats(0, 0.75),
+    saving=st.floats(0, 0.875),
 )
 def test_no_error_is_beyond_the_bound(
-    seed: int, spread: float, steadiness: float, step: float, saving: float
+    seed: int, spread: float, step: float, saving: float
 ) -> None:
     """Neither that of the last state nor that of any output."""
-    inputs = drawn(seed, spread, steadiness, step)
+    inputs = drawn(seed, spread, step)
     plan = planner("random", saving).plan(inputs)
     y, state = naive.scan(inputs, return_last_state=True)
 
@@ -101,7 +94,7 @@ def test_no_error_is_beyond_the_bound(
 
 def test_the_bound_is_no_formality() -> None:
     """Errors come within a tenth of it, and on slow decays it is smaller than the outputs."""
-    inputs = drawn(0, 0.1, 0.9, 1e-2)
+    inputs = drawn(0, 0.1, 1e-2)
     plan = planner("stride", 0.5).plan(inputs)
     exact = naive.scan(inputs)
     error = (sequential.scan(inputs, plan) - exact)[0].abs()

@@ -22,7 +22,7 @@ def test_a_share_of_the_updates_is_saved() -> None:
     [
         ("x...", "defers the first or the last token"),
         ("...x", "defers the first or the last token"),
-        (".xxxx.", f"a run of {MAX_RUN + 1} tokens; commit at least every {MAX_RUN}th"),
+        ("." + MAX_RUN * "x" + ".", f"a run of {MAX_RUN + 1} tokens; commit at least every {MAX_RUN}th"),
     ],
 )
 def test_rules_are_kept(pattern: str, reason: str) -> None:
@@ -37,10 +37,10 @@ def test_other_things_are_no_plan() -> None:
         Plan(torch.zeros(1, 5))
 
 
-@pytest.mark.parametrize("saving", [-0.1, 0.76, 1.0, 2.0, float("nan")])
+@pytest.mark.parametrize("saving", [-0.1, 0.88, 1.0, 2.0, float("nan")])
 def test_savings_that_no_plan_reaches(saving: float) -> None:
     """One sentence names the saving and the most that is possible."""
-    with pytest.raises(ValueError, match=rf"saving is {saving}, expected .* from 0 to 0.75"):
+    with pytest.raises(ValueError, match=rf"saving is {saving}, expected .* from 0 to 0.875"):
         check_saving(saving)
 
 
