@@ -25,7 +25,7 @@ SIGNAL_CASES = [
     ("none", 0.0, "readout", "ar1-0.99"),
     *((BEST, 0.5, "readout", signal) for signal in SIGNALS),
     ("random", 0.5, "readout", "ar1-0.99"),
-    *product(("stride",), (0.75,), ("readout",), ("ar1-0.99", "piecewise")),
+    *product(("stride",), (0.875,), ("readout",), ("ar1-0.99", "piecewise")),
     # without a kernel of its own; on signals of no redundancy it has to fail
     *product(("input-change",), (0.35,), ("hold+local",), ("ar1-0.99", "ar1-0.0")),
 ]

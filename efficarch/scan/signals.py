@@ -2,13 +2,13 @@
 
 A hidden signal x [B, F, L] drives everything as in a Mamba layer (arXiv 2312.00752, section 3.4):
 u, B, C are linear projections of it and delta is a softplus of one, with the biases of a freshly
-initialised layer and the rates of a trained one. The signal's lag-1 autocorrelation, or its steps, are the
-redundancy; the projections pass it on to all four.
+initialised layer and the rates of a trained one. The signal's lag-1 autocorrelation, or its steps,
+are the redundancy; the projections pass it on to all four.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -107,11 +107,10 @@ def signal_inputs(name: str, size: Size, *, seed: int) -> ScanInputs:
 
     low, high = (math.log(step) for step in STEP_RANGE)
     steps = torch.exp(low + (high - low) * torch.rand(size.channels, generator=rng))  # [D]
-    spread = torch.randn(size.channels, size.state, generator=rng)
-    return ScanInputs(
+    fresh = ScanInputs(
         u=F.silu(projected(size.channels)),
         delta=STEP_SPREAD * projected(size.channels),
-        A=-torch.arange(1.0, size.state + 1) * torch.exp(RATE_SPREAD * spread),  # [D, N]
+        A=-torch.arange(1.0, size.state + 1).repeat(size.channels, 1),
         B=projected(size.state),
         C=projected(size.state),
         D=torch.ones(size.channels),
@@ -120,3 +119,5 @@ def signal_inputs(name: str, size: Size, *, seed: int) -> ScanInputs:
         delta_bias=steps + torch.log(-torch.expm1(-steps)),
         delta_softplus=True,
     )
+    trained = torch.exp(RATE_SPREAD * torch.randn(fresh.A.shape, generator=rng))
+    return replace(fresh, A=fresh.A * trained)

@@ -232,9 +232,11 @@ def defer_lowest(scores: Tensor, saving: float) -> Tensor:  # [B, L] -> [B, L]
     inner = max(length - 2, 0)
     wanted = min(int(saving * length), inner - inner // MAX_RUN)
     rank = torch.full((rows, length), length, device=scores.device)
-    rank[:, 1:-1] = scores[:, 1:-1].argsort(dim=-1, stable=True).argsort(dim=-1)
+    order = scores[:, 1:-1].argsort(dim=-1, stable=True)
+    rank[:, 1:-1].scatter_(1, order, torch.arange(inner, device=scores.device).expand(rows, -1))
     low = torch.full((rows, 1), wanted, device=scores.device)
-    high = torch.full((rows, 1), inner, device=scores.device)
+    # no more than one in MAX_RUN of the candidates is committed
+    high = low + -(-wanted // (MAX_RUN - 1))
     while bool((low < high).any()):
         middle = (low + high) // 2
         enough = _broken(rank < middle).sum(-1, keepdim=True) >= wanted
