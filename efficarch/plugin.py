@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from efficarch.fixture import Bench, Models
     from efficarch.timing import Clock
 
-ROUNDS = {"cpu": 8, "cuda": 30}
+ROUNDS = {"cpu": MIN_ROUNDS, "cuda": 30}
 SEED = 0
 
 SESSION = pytest.StashKey[Session]()

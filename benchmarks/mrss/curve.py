@@ -51,7 +51,7 @@ CALIBRATION = 4
 OBSERVED = 2
 """Segments whose SSM terms are compared, layer by layer."""
 
-SHARES = tuple(0.05 * step for step in range(16))
+SHARES = tuple(0.05 * step for step in range(18))
 """What a layer may save where layers save differently."""
 
 RANKED = ("random", "stride", "step-size", "gated-step", "j-score", "input-change")
@@ -168,9 +168,7 @@ def _causal(bench: Bench) -> list[Row]:
     """Measure thresholds calibrated on training text, layer by layer."""
     inputs, rows = bench.inputs(), []
     for saving in SAVINGS:
-        layers = [
-            Threshold.calibrated(score(BEST), each, saving=min(saving, 0.74)) for each in inputs
-        ]
+        layers = [Threshold.calibrated(score(BEST), each, saving=saving) for each in inputs]
         rows.append(
             _told(bench.planned(f"{BEST}-threshold", saving, layers.__getitem__, "readout"))
         )
