@@ -23,8 +23,9 @@ from efficarch.tune_command import add_tune, tune
 INTERRUPTED = 2
 
 SHORT_ROUNDS = 6
-"""Rounds of a short run and of any on the CPU, the fewest an interval needs. By chance alone all six lie above a budget
-once in 64 runs of a cell that sits exactly on it, and hardly ever of one with a margin."""
+"""Rounds of a short run and of any on the CPU, the fewest an interval needs. By chance all six
+lie above a budget once in 64 runs of a cell that sits exactly on it, and hardly ever of one with a
+margin."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

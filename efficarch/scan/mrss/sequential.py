@@ -46,9 +46,7 @@ def scan(inputs: ScanInputs, plan: Plan, *, return_last_state: bool = False) -> 
     outputs = []
     for t in range(inputs.length):
         deferred = plan.deferred[:, t]  # [B]
-        B, C = (
-            _per_channel(each[..., t], inputs) for each in (inputs.grouped_B, inputs.grouped_C)
-        )
+        B, C = (_per_channel(each[..., t], inputs) for each in (inputs.grouped_B, inputs.grouped_C))
         elapsed = elapsed + delta[..., t]
         exact = torch.exp(elapsed[..., None] * A) * begun  # [B, D, N]
         rounded = ladder.decays(elapsed) * begun

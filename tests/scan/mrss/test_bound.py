@@ -1,7 +1,7 @@
 """The error bound of the fused multi-resolution scan, as a property of its plain twin.
 
-With the ladder's rates r, ``eta = |r - A| / min(|r|, |A|)`` and ``a_p = delta_p u_p`` the error E of
-the state obeys, elementwise over channels and states,
+With the ladder's rates r, ``eta = |r - A| / min(|r|, |A|)`` and ``a_p = delta_p u_p`` the error E
+of the state obeys, elementwise over channels and states,
 
     E_e <= exp(A span) E_a + (eta / e) sum over the run's p of |a_p B_p|
 
@@ -77,9 +77,7 @@ def bounds(inputs: ScanInputs, plan: Plan) -> tuple[Tensor, Tensor]:
     step=st.sampled_from([1e-3, 1e-2, 0.1, 1.0]),
     saving=st.floats(0, 0.875),
 )
-def test_no_error_is_beyond_the_bound(
-    seed: int, spread: float, step: float, saving: float
-) -> None:
+def test_no_error_is_beyond_the_bound(seed: int, spread: float, step: float, saving: float) -> None:
     """Neither that of the last state nor that of any output."""
     inputs = drawn(seed, spread, step)
     plan = planner("random", saving).plan(inputs)

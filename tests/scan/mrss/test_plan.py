@@ -22,7 +22,7 @@ def test_a_share_of_the_updates_is_saved() -> None:
     [
         ("x...", "defers the first or the last token"),
         ("...x", "defers the first or the last token"),
-        ("." + MAX_RUN * "x" + ".", f"a run of {MAX_RUN + 1} tokens; commit at least every {MAX_RUN}th"),
+        (f".{MAX_RUN * 'x'}.", f"a run of {MAX_RUN + 1} tokens; commit at least every {MAX_RUN}th"),
     ],
 )
 def test_rules_are_kept(pattern: str, reason: str) -> None:
