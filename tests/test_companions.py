@@ -25,6 +25,7 @@ from efficarch.record import Quality, Weights
 from efficarch.reducers import REDUCERS
 from efficarch.reducers.base import Reducer
 from tests.models import checkpoints
+from tests.models.samples import picture
 
 COMPANIONS = ("centred", "unrelated", "retrieval", "agreement", "divergence_nats", "accuracy_kept")
 CLASSES = ["cat", "dog", "dog", "cat", "cow", "cow"]
@@ -48,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def photos() -> list[Image.Image]:
     """Return six different images."""
-    return [Image.effect_noise((40, 40), 10 + 30 * i).convert("RGB") for i in range(6)]
+    return [picture(40, 40, seed=i) for i in range(6)]
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from efficarch.scan import ScanInputs, backend, synthetic_inputs
 from efficarch.scan.backends import Backend
 from efficarch.scan.flops import attention_flops, scan_flops
 from tests import samples
-from tests.models.samples import tiny
+from tests.models.samples import picture, tiny
 
 SETTINGS = Settings(
     device="cpu", dtype="float32", weights=Weights.RANDOM, locations={}, rounds=6, seed=7
@@ -72,7 +72,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
 @pytest.fixture
 def photos() -> list[Image.Image]:
     """Return four different images."""
-    return [Image.effect_noise((56, 56), 10 + 40 * i).convert("RGB") for i in range(4)]
+    return [picture(56, 56, seed=i) for i in range(4)]
 
 
 def encoder_contest(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 from torch import Tensor, nn
 
 from efficarch.errors import MissingWeightsError
@@ -19,6 +18,7 @@ from efficarch.record import Status
 from efficarch.reducers.random import RandomPrune
 from efficarch.store import load_run
 from tests import inner
+from tests.models.samples import picture
 
 RANDOM = "random-0.5"
 ARGUMENTS = ("-p", "efficarch.plugin", "--benchmark-json=run.json", "--efficarch-device=cpu")
@@ -410,10 +410,9 @@ def test_options_are_pinned() -> None:
 @pytest.fixture
 def classes(tmp_path: Path) -> Path:
     """Return a folder of two classes of two images."""
-    for label, shade in (("cat", 60), ("dog", 200)):
-        (tmp_path / label).mkdir()
-        for name in ("a.png", "b.png"):
-            Image.effect_noise((64, 32), shade).convert("RGB").save(tmp_path / label / name)
+    for seed, name in enumerate(("cat/a.png", "cat/b.png", "dog/a.png", "dog/b.png")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        picture(64, 32, seed=seed).save(tmp_path / name)
     return tmp_path
 
 
