@@ -113,6 +113,7 @@ template <class T>
 struct Stretch {
   const Vector<T>* A;
   Vector<T>* state;
+  Vector<T>* begun;
   const T* B;  // row of the tile's first step, at the first of the states
   const T* C;
   int64_t per_step;
@@ -121,7 +122,6 @@ struct Stretch {
   int64_t first = 0;  // of the states
   const bool* deferred = nullptr;
   bool open = false;  // whether the step before the tile is deferred
-  Vector<T>* begun = nullptr;
   const int* rung = nullptr;
 };
 
@@ -282,14 +282,13 @@ void scan_steps(const Problem<T>& p, Block<T>& block) {
     at.steps = static_cast<int>(p.length - at.start < kTile ? p.length - at.start : kTile);
     prepare(p, block, tile);
     const int64_t row = (first + at.start) * p.states;
-    Stretch<T> stretch = {block.A.data(), block.state.data(), p.B + row, p.C + row, p.states, at.steps,
-                          Ahead<T>(p, at)};
+    Stretch<T> stretch = {block.A.data(), block.state.data(), block.begun.data(), p.B + row, p.C + row,
+                          p.states, at.steps, Ahead<T>(p, at)};
     if constexpr (kLadder == Ladder::kEqual) {
       for (int t = 0; t < at.steps; ++t) tile.decay[t] = exp2(block.base * tile.step[t]);
     } else if constexpr (kLadder != Ladder::kNone) {
       stretch.deferred = p.deferred + at.row * p.length + at.start;
       stretch.open = run.open;
-      stretch.begun = block.begun.data();
       stretch.rung = p.rung;
       prepare_runs(block, stretch.deferred, tile, run);
     }
