@@ -18,7 +18,7 @@ Call = Callable[[], object]
 WARM_UP_WINDOW = 3
 WARM_UP_SLOPE = 0.05
 WARM_UP_MOST = 6
-WARM_UP_ENOUGH_MS = 1500.0
+WARM_UP_ENOUGH_MS = 700.0
 
 
 class Clock(Protocol):
@@ -90,15 +90,15 @@ def warm_up(measure: Callable[[], tuple[float, float]]) -> list[tuple[float, flo
 
     Flat means that over the last ``WARM_UP_WINDOW`` rounds the least-squares slope of each side is
     within ``WARM_UP_SLOPE`` of its median per round; ``WARM_UP_MOST`` rounds end it regardless, and
-    so do two that took ``WARM_UP_ENOUGH_MS`` together: calls that slow have warmed what there is to
-    warm, and the order of the measured rounds cancels a drift.
+    so do ``WARM_UP_ENOUGH_MS`` of work: calls that slow have warmed what there is to warm, and the
+    order of the measured rounds cancels a drift.
     """
     rounds: list[tuple[float, float]] = []
     elapsed_ms = 0.0
     while len(rounds) < WARM_UP_MOST:
         rounds.append(measure())
         elapsed_ms += sum(rounds[-1])
-        if len(rounds) >= 2 and elapsed_ms >= WARM_UP_ENOUGH_MS:
+        if elapsed_ms >= WARM_UP_ENOUGH_MS:
             break
         window = rounds[-WARM_UP_WINDOW:]
         if len(window) == WARM_UP_WINDOW and all(

@@ -58,11 +58,12 @@ def test_warm_up_stops_when_flat() -> None:
     assert warm_up(rounds_of(pairs)) == pairs[:WARM_UP_WINDOW]
 
 
-def test_warm_up_of_slow_calls_ends_after_two_rounds() -> None:
-    """Two pairs of a second each have warmed a machine; discarding six would double the cell."""
-    pairs = [(900.0, 700.0), (500.0, 300.0), (400.0, 200.0)]
+@pytest.mark.parametrize(("slow", "rounds"), [(0.4, 1), (0.3, 2), (0.15, 3)])
+def test_warm_up_of_slow_calls_ends_early(slow: float, rounds: int) -> None:
+    """Most of a second has warmed a machine; discarding six such pairs would double the cell."""
+    pairs = [(1e3 * slow * (1 + i), 1e3 * slow) for i in range(WARM_UP_MOST)]
 
-    assert warm_up(rounds_of(pairs)) == pairs[:2]
+    assert warm_up(rounds_of(pairs)) == pairs[:rounds]
 
 
 def test_warm_up_waits_for_the_first_slow_round_to_leave_the_window() -> None:

@@ -83,12 +83,12 @@ class Encoders:
         )
         reference, dense_costs = self._dense_side(photos, batch)
         with reduced.context():
-            embeddings = _embeddings(subject, photos.pixels, batch)
+            embeddings, costs = _observed(subject, photos.pixels, batch, self.settings.device)
         similarity = cosine_rows(embeddings, reference)
         return Contest(
             subject=reduced,
             reference=Arm(call=reduced.call),
-            costs=_encoder_costs(subject, reduced, self.settings.device),
+            costs=costs,
             reference_costs=dense_costs,
             cossim=summarise(similarity),
             cossim_items=tuple(similarity.tolist()),
@@ -137,11 +137,7 @@ class Encoders:
         key = (photos.model, photos.digest, batch)
         if key not in self._dense:
             subject = self.subject(photos.model)
-            dense = Arm(call=lambda: subject.embed(photos.pixels[:batch]))
-            self._dense[key] = (
-                _embeddings(subject, photos.pixels, batch),
-                _encoder_costs(subject, dense, self.settings.device),
-            )
+            self._dense[key] = _observed(subject, photos.pixels, batch, self.settings.device)
         return self._dense[key]
 
 
@@ -159,8 +155,12 @@ def _embeddings(subject: Subject, pixels: Tensor, batch: int) -> Tensor:
     return torch.cat([subject.embed(chunk) for chunk in pixels.split(batch)])
 
 
-def _encoder_costs(subject: Subject, arm: Arm, device: str) -> Costs:
-    with arm.context():
-        with recorded_tokens(subject.model) as tokens:
-            flops = count_flops(arm.call)
-        return Costs(tuple(tokens), flops, peak_bytes(arm.call, device))
+def _observed(subject: Subject, pixels: Tensor, batch: int, device: str) -> tuple[Tensor, Costs]:
+    """Embed all images, ``batch`` at a time, and note what the first of these calls costs."""
+    first, *rest = pixels.split(batch)
+    with recorded_tokens(subject.model) as tokens:
+        flops = count_flops(lambda: subject.embed(first))
+    found: list[Tensor] = []
+    peak = peak_bytes(lambda: found.append(subject.embed(first)), device)
+    found += [subject.embed(chunk) for chunk in rest]
+    return torch.cat(found), Costs(tuple(tokens), flops, peak)
