@@ -88,7 +88,7 @@ def test_the_dense_side_is_computed_once(counted: Counted, photos: list[Image.Im
     """A second method on the same model, batch and images runs only its own passes."""
     encoders = Encoders(SETTINGS)
     encoder_contest(encoders, photos, method="norm")
-    # two chunks for CosSim, the first under the memory's eye, and a pass for FLOPs; dense and reduced
+    # two chunks for CosSim, the first of them watched, and one pass for FLOPs, dense and reduced
     assert counted.counts == {"loads": 1, "embeds": 6}
 
     encoder_contest(encoders, photos, method="random")
