@@ -75,39 +75,36 @@ Block<T> make_block(const Problem<T>& p, int64_t index) {
   return block;
 }
 
-// Notes what a step of the open run, or of one that it begins, needs.
+// Fills step, input and the start of y.
 template <class T>
-inline void note_run(Vector<T> base, bool deferred, int t, Tile<T>& tile, Run<T>& run) {
-  if (!deferred && !run.open) return;
-  tile.decay[t] = exp2(base * tile.step[t]);
-  run.decay *= tile.decay[t];
-  run.elapsed += tile.step[t];
-  run.open = true;
-  if (deferred) return;
-  tile.step[t] = run.elapsed;
-  tile.past[t] = run.decay;
-  run = Run<T>{};
+void prepare(const Problem<T>& p, const Block<T>& block, Tile<T>& tile) {
+  Vector<T>* const step = tile.step;
+  Vector<T>* const input = tile.input;
+  load_tile(p.delta, block.at, step);
+  load_tile(p.u, block.at, input);
+  for (int t = 0; t < block.at.steps; ++t) {
+    const Vector<T> biased = step[t] + block.bias;
+    const Vector<T> delta = p.softplus ? softplus<T>(biased) : biased;
+    const Vector<T> u = input[t];
+    step[t] = delta > block.largest_step ? block.largest_step : delta;
+    input[t] = delta * u;
+    tile.y[t] = block.D * u;
+  }
 }
 
-// Fills in what the steps of a tile need, y with what skips the states.
-template <class T, Ladder kLadder>
-void prepare(const Problem<T>& p, const Block<T>& block, const bool* deferred, Tile<T>& tile,
-             Run<T>& run) {
-  load_tile(p.delta, block.at, tile.step);
-  load_tile(p.u, block.at, tile.input);
+// Fills in what the open run and those of this tile need of each step.
+template <class T>
+void prepare_runs(const Block<T>& block, const bool* deferred, Tile<T>& tile, Run<T>& run) {
   for (int t = 0; t < block.at.steps; ++t) {
-    const Vector<T> biased = tile.step[t] + block.bias;
-    const Vector<T> delta = p.softplus ? softplus<T>(biased) : biased;
-    const Vector<T> u = tile.input[t];
-    const Vector<T> step = delta > block.largest_step ? block.largest_step : delta;
-    tile.step[t] = step;
-    tile.input[t] = delta * u;
-    tile.y[t] = block.D * u;
-    if constexpr (kLadder == Ladder::kEqual) {
-      tile.decay[t] = exp2(block.base * step);
-    } else if constexpr (kLadder != Ladder::kNone) {
-      note_run(block.base, deferred[t], t, tile, run);
-    }
+    if (!deferred[t] && !run.open) continue;
+    tile.decay[t] = exp2(block.base * tile.step[t]);
+    run.decay *= tile.decay[t];
+    run.elapsed += tile.step[t];
+    run.open = true;
+    if (deferred[t]) continue;
+    tile.step[t] = run.elapsed;
+    tile.past[t] = run.decay;
+    run = Run<T>{};
   }
 }
 
@@ -283,12 +280,18 @@ void scan_steps(const Problem<T>& p, Block<T>& block) {
   const int64_t first = (at.row * p.groups + block.group) * p.length;
   for (at.start = 0; at.start < p.length; at.start += at.steps) {
     at.steps = static_cast<int>(p.length - at.start < kTile ? p.length - at.start : kTile);
-    const bool* const deferred = p.deferred ? p.deferred + at.row * p.length + at.start : nullptr;
+    prepare(p, block, tile);
     const int64_t row = (first + at.start) * p.states;
-    const Stretch<T> stretch = {block.A.data(), block.state.data(), block.begun.data(), p.B + row,
-                                p.C + row, p.states, at.steps, Ahead<T>(p, at), 0, deferred,
-                                run.open, p.rung};
-    prepare<T, kLadder>(p, block, deferred, tile, run);
+    Stretch<T> stretch = {block.A.data(), block.state.data(), block.begun.data(), p.B + row, p.C + row,
+                          p.states, at.steps, Ahead<T>(p, at)};
+    if constexpr (kLadder == Ladder::kEqual) {
+      for (int t = 0; t < at.steps; ++t) tile.decay[t] = exp2(block.base * tile.step[t]);
+    } else if constexpr (kLadder != Ladder::kNone) {
+      stretch.deferred = p.deferred + at.row * p.length + at.start;
+      stretch.open = run.open;
+      stretch.rung = p.rung;
+      prepare_runs(block, stretch.deferred, tile, run);
+    }
     advance_states<T, 16, kLadder>(stretch, p.states, tile);
     finish(p, block, tile);
   }
