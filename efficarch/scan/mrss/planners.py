@@ -244,7 +244,9 @@ def defer_lowest(scores: Tensor, saving: float) -> Tensor:  # [B, L] -> [B, L]
     return _broken(rank < low)
 
 
+# kept plans outlive the context they were made in, so they must not be inference tensors
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _evenly(saving: float, rows: int, length: int, device: torch.device) -> Plan:
     places = torch.arange(length + 1, dtype=torch.float64, device=device)
     deferred = (places * saving).floor().diff() > 0  # [L]

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from efficarch.errors import EfficarchError, UnknownNameError
 from efficarch.scan import ScanInputs
-from efficarch.scan.mrss import MAX_RUN, PLANNERS, SCORES, Plan, Threshold, planner, score
+from efficarch.scan.mrss import (
+    MAX_RUN,
+    PLANNERS,
+    SCORES,
+    Plan,
+    Threshold,
+    mrss_scan,
+    planner,
+    score,
+)
 from efficarch.scan.mrss.planners import defer_lowest
 from efficarch.scan.signals import Size, signal_inputs
 from tests.scan.samples import random_inputs
@@ -32,7 +41,7 @@ def cut(whole: ScanInputs, length: int) -> ScanInputs:
 
 
 @pytest.mark.parametrize("name", [name for name in PLANNERS if name != "none"])
-@pytest.mark.parametrize("saving", [0.0, 0.1, SAVING, 0.5, 0.75])
+@pytest.mark.parametrize("saving", [0.0, 0.1, SAVING, 0.5, 0.75, 0.875])
 def test_the_share_asked_for_is_saved(name: str, saving: float) -> None:
     """Every planner defers the floor of the share in every row, where the rules leave that much."""
     deferred = planner(name, saving).plan(inputs()).deferred
@@ -47,7 +56,7 @@ def test_the_share_asked_for_is_saved(name: str, saving: float) -> None:
 @settings(deadline=None, max_examples=60)
 @given(
     length=st.integers(1, 60),
-    saving=st.floats(0, 0.75),
+    saving=st.floats(0, 0.875),
     seed=st.integers(0, 10**6),
     levels=st.sampled_from([1, 2, 1000]),
 )
@@ -154,3 +163,17 @@ def test_scores_cover_every_token(name: str) -> None:
     for each in (inputs(50), random_inputs(50, groups=2), replace(inputs(50), z=None)):
         assert score(name).of(each).shape == (2, 50)
         assert score(name).of(each.to(torch.bfloat16)).isfinite().all()
+
+
+def test_a_plan_that_is_kept_can_be_used_with_autograd() -> None:
+    """Plans of a stride are kept by length; the first may have been asked for in inference mode."""
+    few = inputs(37)
+    with torch.inference_mode():
+        planner("stride", 0.5).plan(few)
+    learned = replace(few, u=few.u.clone().requires_grad_())
+
+    found = mrss_scan(learned, planner("stride", 0.5).plan(learned), backend="naive")
+
+    assert isinstance(found, torch.Tensor)
+    found.sum().backward()
+    assert learned.u.grad is not None
