@@ -17,15 +17,11 @@ from efficarch.gate import check_limits, compare, differing_fields, exit_code
 from efficarch.listing import markdown_tables
 from efficarch.models import OPTIONS, destination
 from efficarch.record import DTYPES, Run, Status
+from efficarch.stats import MIN_ROUNDS
 from efficarch.store import baseline_path, load_run, save_baseline, write_text
 from efficarch.tune_command import add_tune, tune
 
 INTERRUPTED = 2
-
-SHORT_ROUNDS = 6
-"""Rounds of a short run and of any on the CPU, the fewest an interval needs. By chance all six
-lie above a budget once in 64 runs of a cell that sits exactly on it, and hardly ever of one with a
-margin."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,8 +70,8 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
         "--short",
         dest="rounds",
         action="store_const",
-        const=SHORT_ROUNDS,
-        help=f"every cell, with {SHORT_ROUNDS} rounds",
+        const=MIN_ROUNDS,
+        help=f"every cell, with {MIN_ROUNDS} rounds",
     )
     bench.add_argument(
         "--save-baseline",

@@ -47,7 +47,7 @@ def mrss_scan(inputs: ScanInputs, plan: Plan, *, return_last_state: bool = False
         EfficarchError: as for ``scan``.
     """
     plan.check_matches(inputs.u.shape[0], inputs.length)
-    deferred = plan.deferred.contiguous() if bool(plan.deferred.any()) else None  # [B, L]
+    deferred = plan.deferred.contiguous() if plan.defers else None  # [B, L]
     return _run(inputs, deferred, return_last_state)
 
 

@@ -5,6 +5,7 @@ only see the plan.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ class Plan:
                 f"deferred has shape {shape} and dtype {self.deferred.dtype}, expected booleans "
                 "(batch, length), each at least 1"
             )
-        if not bool(self.deferred.any()):
+        if not self.defers:
             return
         if bool(self.deferred[:, :: max(shape[1] - 1, 1)].any()):
             raise ValueError(
@@ -45,6 +46,11 @@ class Plan:
                 f"a plan of shape {shape} has a run of {longest_chain(self.deferred) + 1} tokens; "
                 f"commit at least every {MAX_RUN}th"
             )
+
+    @cached_property
+    def defers(self) -> bool:
+        """Whether any token is deferred."""
+        return bool(self.deferred.any())
 
     @property
     def updates_saved(self) -> float:

@@ -49,7 +49,7 @@ def mrss_scan(
     """
     plan.check_matches(inputs.u.shape[0], inputs.length)
     row = chosen_backend(inputs, backend, emission)
-    if not bool(plan.deferred.any()):
+    if not plan.defers:
         return row.run(inputs, return_last_state=return_last_state)
     if emission == "readout":
         return FUSED[row.name](inputs, plan, return_last_state=return_last_state)

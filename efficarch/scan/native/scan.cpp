@@ -78,16 +78,14 @@ Block<T> make_block(const Problem<T>& p, int64_t index) {
 // Fills step, input and the start of y.
 template <class T>
 void prepare(const Problem<T>& p, const Block<T>& block, Tile<T>& tile) {
-  Vector<T>* const step = tile.step;
-  Vector<T>* const input = tile.input;
-  load_tile(p.delta, block.at, step);
-  load_tile(p.u, block.at, input);
+  load_tile(p.delta, block.at, tile.step);
+  load_tile(p.u, block.at, tile.input);
   for (int t = 0; t < block.at.steps; ++t) {
-    const Vector<T> biased = step[t] + block.bias;
+    const Vector<T> biased = tile.step[t] + block.bias;
     const Vector<T> delta = p.softplus ? softplus<T>(biased) : biased;
-    const Vector<T> u = input[t];
-    step[t] = delta > block.largest_step ? block.largest_step : delta;
-    input[t] = delta * u;
+    const Vector<T> u = tile.input[t];
+    tile.step[t] = delta > block.largest_step ? block.largest_step : delta;
+    tile.input[t] = delta * u;
     tile.y[t] = block.D * u;
   }
 }

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from efficarch.errors import EfficarchError, UnknownNameError
 from efficarch.scan import BACKENDS, ScanInputs, cpp, naive
-from efficarch.scan.mrss import EMISSIONS, MAX_RUN, Plan, mrss_scan, planner, sequential
+from efficarch.scan.mrss import EMISSIONS, MAX_RUN, Plan, Planner, mrss_scan, planner, sequential
 from efficarch.scan.mrss.ladder import MULTIPLES, Ladder
 from efficarch.scan.mrss.run import FUSED
 from efficarch.scan.signals import Size, signal_inputs
@@ -50,17 +50,23 @@ def assert_same(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -
         assert largest_error(mine, theirs) <= 2e-5 * max(1.0, float(theirs.abs().max()))
 
 
+def assert_twins(inputs: ScanInputs, planner: Planner) -> None:
+    """Compare the compiled kernel with its plain twin, outputs and last states."""
+    plan = planner.plan(inputs)
+
+    found = cpp.mrss_scan(inputs, plan, return_last_state=True)
+
+    assert_same(found, sequential.scan(inputs, plan, return_last_state=True))
+
+
 @COMPILED
 @pytest.mark.parametrize("name", ["random", "stride", "step-size"])
 @pytest.mark.parametrize("length", [1, 3, 7, 63, 64, 65, 66, 130, 200])
 def test_the_kernel_is_its_twin(length: int, name: str) -> None:
     """Runs across tiles, short sequences, skip term, gate, bias and softplus."""
     inputs = layer(length)
-    plan = planner(name, 0.6).plan(inputs)
 
-    found = cpp.mrss_scan(inputs, plan, return_last_state=True)
-
-    assert_same(found, sequential.scan(inputs, plan, return_last_state=True))
+    assert_twins(inputs, planner(name, 0.6))
 
 
 @COMPILED
@@ -69,11 +75,8 @@ def test_the_kernel_is_its_twin(length: int, name: str) -> None:
 def test_the_kernel_is_its_twin_for_any_state(state: int, name: str) -> None:
     """Fewer states than fill the registers, more, and a part of them left over."""
     inputs = layer(90, state=state, name=name)
-    plan = planner("stride", 0.875).plan(inputs)
 
-    found = cpp.mrss_scan(inputs, plan, return_last_state=True)
-
-    assert_same(found, sequential.scan(inputs, plan, return_last_state=True))
+    assert_twins(inputs, planner("stride", 0.875))
 
 
 @COMPILED
@@ -82,11 +85,8 @@ def test_the_kernel_is_its_twin_for_any_state(state: int, name: str) -> None:
 def test_the_kernel_is_its_twin_where_rates_differ(groups: int, dtype: torch.dtype) -> None:
     """Channels whose rates have nothing in common, groups, and both dtypes."""
     inputs = random_inputs(70, groups=groups).to(dtype)
-    plan = planner("random", 0.5).plan(inputs)
 
-    found = cpp.mrss_scan(inputs, plan, return_last_state=True)
-
-    assert_same(found, sequential.scan(inputs, plan, return_last_state=True))
+    assert_twins(inputs, planner("random", 0.5))
 
 
 @COMPILED
@@ -286,11 +286,8 @@ def test_the_kernel_is_its_twin_on_any_ladder(multiples: tuple[int, ...]) -> Non
     """Rates that are counted, looked up, in any order, and all alike, over more than one tile."""
     inputs = layer(150, state=len(multiples))
     inputs = replace(inputs, A=-torch.tensor(multiples).float().repeat(20, 1) * 1.1)
-    plan = planner("step-size", 0.6).plan(inputs)
 
-    found = cpp.mrss_scan(inputs, plan, return_last_state=True)
-
-    assert_same(found, sequential.scan(inputs, plan, return_last_state=True))
+    assert_twins(inputs, planner("step-size", 0.6))
 
 
 @COMPILED
