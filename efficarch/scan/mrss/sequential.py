@@ -5,14 +5,14 @@ exponential, on the `Ladder`:
 
     h <- ladder(delta_t) h + a_t B_t
 
-The committing token e that ends a run of them does the same and puts right what the state was when
-the run began, so that it decays exactly however many runs it lives through. Only the inputs of the
-run itself keep the error of the ladder, from then on decaying exactly as well:
+The committing token e that ends a run of them does the same and puts right how the state that the
+run began with decayed, to the third order in what the ladder leaves out of its rates:
 
-    h <- ladder(delta_e) h + a_e B_e + (exp(A span) - ladder(span)) begun
+    h <- ladder(delta_e) h + a_e B_e + ladder(span) (x + x^2 / 2 + x^3 / 6) begun
 
-``begun`` is the state that the run began with and ``span`` the sum of delta over the run. Every
-token puts out ``C_t . h``. Everything is causal given the plan. Output then gets ``D u`` and
+``begun`` is that state, ``span`` the sum of delta over the run and ``x = (A - r) span`` with the
+ladder's rates r. So only the inputs of the run itself keep the ladder's error, however many runs
+they live through. Every token puts out ``C_t . h``. Everything is causal given the plan. Output then gets ``D u`` and
 ``silu(z)`` per token, exactly.
 """
 
@@ -48,13 +48,12 @@ def scan(inputs: ScanInputs, plan: Plan, *, return_last_state: bool = False) -> 
         deferred = plan.deferred[:, t]  # [B]
         B, C = (_per_channel(each[..., t], inputs) for each in (inputs.grouped_B, inputs.grouped_C))
         elapsed = elapsed + delta[..., t]
-        exact = torch.exp(elapsed[..., None] * A) * begun  # [B, D, N]
-        rounded = ladder.decays(elapsed) * begun
+        settled = ladder.settlement(elapsed) * begun  # [B, D, N]
         new = added[..., t, None] * B
         laddered = ladder.decays(delta[..., t]) * state + new
         plain = torch.exp(delta[..., t, None] * A) * state + new
         state = torch.where(_rows(deferred | opened), laddered, plain)
-        state = torch.where(_rows(opened & ~deferred), state + (exact - rounded), state)
+        state = torch.where(_rows(opened & ~deferred), state + settled, state)
         begun = torch.where(_rows(deferred), begun, state)
         elapsed = elapsed * deferred[:, None]
         opened = deferred

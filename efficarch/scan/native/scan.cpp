@@ -16,6 +16,9 @@
 namespace efficarch {
 namespace {
 
+// Largest argument of a commit's series; its cube is still a float.
+constexpr double kLongestSeries = 1e12;
+
 // What is kept of one tile.
 template <class T>
 struct Tile {
@@ -41,9 +44,33 @@ struct Block {
   int64_t group;
   std::vector<Vector<T>> A, state;  // [N] each
   std::vector<Vector<T>> begun;     // [N], the state that the open run began with
+  std::vector<Vector<T>> left_out;  // [N], of A by the ladder; to base e, where A and base are to base 2
   Vector<T> D{}, bias{}, base{};
   Vector<T> largest_step{};  // beyond it the exponents of a run might overflow
+  Vector<T> longest_span{};  // beyond it the series of a commit might
 };
+
+// One of MULTIPLES of efficarch/scan/mrss/ladder.py.
+constexpr int multiple(int rung) { return rung < 3 ? rung + 1 : 2 * multiple(rung - 2); }
+
+template <class T>
+Vector<T> absolute(Vector<T> x) { return x < 0 ? -x : x; }
+
+// Fills in what the commits of a block's runs need.
+template <class T>
+void prepare_commits(const Problem<T>& p, Block<T>& block) {
+  Vector<T> largest{};
+  block.begun.resize(p.states);
+  block.left_out.resize(p.states);
+  for (int64_t n = 0; n < p.states; ++n) {
+    const Vector<T> rate = block.base * static_cast<T>(p.rung ? multiple(p.rung[n]) : n + 1);
+    const Vector<T> least = -absolute<T>(rate), all = block.A[n] - rate;
+    block.left_out[n] = static_cast<T>(1 / kLog2E) * (all < least ? least : all);
+    const Vector<T> size = absolute<T>(block.left_out[n]);
+    largest = size > largest ? size : largest;
+  }
+  block.longest_span = splat<T>(kLongestSeries) / largest;
+}
 
 template <class T>
 Block<T> make_block(const Problem<T>& p, int64_t index) {
@@ -58,20 +85,20 @@ Block<T> make_block(const Problem<T>& p, int64_t index) {
   block.at.lanes = static_cast<int>(per_group - within < width ? per_group - within : width);
   block.A.resize(p.states);
   block.state.resize(p.states);
-  block.begun.resize(p.states);
   Vector<T> largest = splat<T>(1);
   for (int64_t n = 0; n < p.states; ++n) {
     Vector<T> A{};
     for (int lane = 0; lane < block.at.lanes; ++lane)
       A[lane] = p.A[(block.at.channel + lane) * p.states + n] * static_cast<T>(kLog2E);
     block.A[n] = A;
-    const Vector<T> size = A < 0 ? -A : A;
+    const Vector<T> size = absolute<T>(A);
     largest = size > largest ? size : largest;
   }
   block.largest_step = splat<T>(std::numeric_limits<T>::max() / kLongestRun) / largest;
   if (p.D) block.D = load_some(p.D + block.at.channel, block.at.lanes);
   if (p.base) block.base = static_cast<T>(kLog2E) * load_some(p.base + block.at.channel, block.at.lanes);
   if (p.bias) block.bias = load_some(p.bias + block.at.channel, block.at.lanes);
+  if (p.deferred) prepare_commits(p, block);
   return block;
 }
 
@@ -100,7 +127,7 @@ void prepare_runs(const Block<T>& block, const bool* deferred, Tile<T>& tile, Ru
     run.elapsed += tile.step[t];
     run.open = true;
     if (deferred[t]) continue;
-    tile.step[t] = run.elapsed;
+    tile.step[t] = run.elapsed > block.longest_span ? block.longest_span : run.elapsed;
     tile.past[t] = run.decay;
     run = Run<T>{};
   }
@@ -112,6 +139,7 @@ struct Stretch {
   const Vector<T>* A;
   Vector<T>* state;
   Vector<T>* begun;
+  const Vector<T>* left_out;
   const T* B;  // row of the tile's first step, at the first of the states
   const T* C;
   int64_t per_step;
@@ -190,19 +218,22 @@ inline __attribute__((always_inline)) void update(
   tile.y[t] = y[0] + y[1];
 }
 
-// The step that ends a run: as above, and what the state was when the run began decays exactly.
+// The step that ends a run: as above, and the state that the run began with gets what the ladder left
+// out of its decay, the cubic Taylor series of that factor.
 template <class T, int States, Ladder kLadder>
 inline __attribute__((always_inline)) void commit(
     const Stretch<T>& s, Tile<T>& tile, int t, Vector<T>* h) {
   const Vector<T> input = tile.input[t];
   const T* B = s.B + t * s.per_step;
   const T* C = s.C + t * s.per_step;
-  const Decays<T, Ladder::kNone> exact{s.A, tile.step[t]};
+  const Vector<T> span = tile.step[t];
   Decays<T, kLadder> decays(s, tile.decay[t]), past(s, tile.past[t]);
   Vector<T> y[2] = {tile.y[t], Vector<T>{}};
 #pragma GCC unroll 16
   for (int n = 0; n < States; ++n) {
-    h[n] = decays(n) * h[n] + (input * B[n] + (exact(n) - past(n)) * s.begun[n]);
+    const Vector<T> x = s.left_out[n] * span;
+    const Vector<T> more = x * past(n) * ((x * T(1.0 / 6) + T(0.5)) * x + T(1));
+    h[n] = decays(n) * h[n] + (input * B[n] + more * s.begun[n]);
     y[n % 2] += h[n] * C[n];
   }
   tile.y[t] = y[0] + y[1];
@@ -246,6 +277,7 @@ void advance_states(Stretch<T> s, int64_t states, Tile<T>& tile) {
     s.C += States;
     s.first += States;
     s.begun += States;
+    s.left_out += States;
     if (s.rung) s.rung += States;
   }
   if constexpr (States > 1) {
@@ -280,8 +312,8 @@ void scan_steps(const Problem<T>& p, Block<T>& block) {
     at.steps = static_cast<int>(p.length - at.start < kTile ? p.length - at.start : kTile);
     prepare(p, block, tile);
     const int64_t row = (first + at.start) * p.states;
-    Stretch<T> stretch = {block.A.data(), block.state.data(), block.begun.data(), p.B + row, p.C + row,
-                          p.states, at.steps, Ahead<T>(p, at)};
+    Stretch<T> stretch = {block.A.data(), block.state.data(), block.begun.data(),
+                          block.left_out.data(), p.B + row, p.C + row, p.states, at.steps, Ahead<T>(p, at)};
     if constexpr (kLadder == Ladder::kEqual) {
       for (int t = 0; t < at.steps; ++t) tile.decay[t] = exp2(block.base * tile.step[t]);
     } else if constexpr (kLadder != Ladder::kNone) {

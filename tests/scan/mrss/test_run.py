@@ -90,6 +90,21 @@ def test_the_kernel_is_its_twin_where_rates_differ(groups: int, dtype: torch.dty
 
 
 @COMPILED
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize("step", [0.0, 1e-6, 1.0, 1e6, 1e20, 1e37])
+def test_runs_of_any_length_in_time_are_finite(step: float, counted: bool) -> None:
+    """Also where the polynomial that settles a run would overflow beside a decay of zero."""
+    inputs = replace(random_inputs(64), delta_softplus=False, delta_bias=None)
+    A = -torch.arange(1.0, inputs.state + 1) * torch.linspace(0.3, 3, inputs.channels)[:, None]
+    A[:, 0] *= 0.9 if counted else 0.1
+    inputs = replace(inputs, A=A, delta=torch.full_like(inputs.delta, step), u=inputs.u / max(1, step))
+    assert (Ladder(A).rung is None) == counted
+
+    assert_twins(inputs, planner("stride", 0.875))
+    assert cpp.mrss_scan(inputs, planner("stride", 0.875).plan(inputs)).isfinite().all()
+
+
+@COMPILED
 def test_the_layout_does_not_matter() -> None:
     """Channels next to each other in memory, as transformers lays delta out."""
     inputs = layer(100)
