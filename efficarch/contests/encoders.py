@@ -156,10 +156,13 @@ def _embeddings(subject: Subject, pixels: Tensor, batch: int) -> Tensor:
 
 
 def _observed(subject: Subject, pixels: Tensor, batch: int, device: str) -> tuple[Tensor, Costs]:
-    """Embed all images, ``batch`` at a time, and note what the first of these calls costs."""
+    """Embed all images, ``batch`` at a time, and note what the first of these calls costs.
+
+    Every image has as many tokens and FLOPs as any other, so they are counted on one.
+    """
     first, *rest = pixels.split(batch)
     with recorded_tokens(subject.model) as tokens:
-        flops = count_flops(lambda: subject.embed(first))
+        flops = batch * count_flops(lambda: subject.embed(pixels[:1]))
     found: list[Tensor] = []
     peak = peak_bytes(lambda: found.append(subject.embed(first)), device)
     found += [subject.embed(chunk) for chunk in rest]

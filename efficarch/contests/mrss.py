@@ -18,7 +18,7 @@ from efficarch.contests.scans import by_position
 from efficarch.contests.sequence_sides import Side, flops_of
 from efficarch.errors import EfficarchError
 from efficarch.models.base import SequenceSubject
-from efficarch.models.byte_text import bits_per_byte
+from efficarch.models.byte_text import bits_to_predict
 from efficarch.probe import peak_bytes
 from efficarch.quality import cosine_rows, summarise
 from efficarch.record import LayerSaving, Quality, Saving, Weights
@@ -168,15 +168,13 @@ def model_saving_contest(subject: SequenceSubject, deferral: Deferral, segments:
             f"the model has a vocabulary of {model.config.vocab_size}, bits per byte need one of "
             f"{BYTES}; use a byte-level model"
         )
-    seen = _observe(model, deferral, segments)
+    seen, found = _observe(model, deferral, segments)
     deferral = replace(deferral, backend=seen.backend)  # both sides on the same one
     plain = Side(model, BackendRun(seen.backend))
     reference = plain.prefill(segments[:1])
     timed = Arm(Side(model).prefill(segments[:1]).call, lambda: deferral.attached(model))
     with plain.context():
         exact = _read(model, segments)
-    with deferral.attached(model):
-        found = _read(model, segments)
     layers = seen.savings
     length = segments.shape[1]
     flops = flops_of(model, tokens=length, context=0)
@@ -212,15 +210,19 @@ class _Reading:
 
 
 def _read(model: nn.Module, segments: Tensor) -> _Reading:  # [S, L]
-    bits = bits_per_byte(model, segments)
-    return _Reading(tuple(bits.tolist()), _states(model, segments))
+    causal_lm: Any = model
+    states = [Side(model).states(segment[None]) for segment in segments]
+    head = causal_lm.get_output_embeddings()
+    bits = [
+        float(bits_to_predict(segment, head(state)))
+        for segment, state in zip(segments, states, strict=True)
+    ]
+    return _Reading(tuple(bits), torch.cat(states))
 
 
-def _states(model: nn.Module, segments: Tensor) -> Tensor:  # [S, L] -> [S * L, C]
-    return torch.cat([Side(model).states(segment[None]) for segment in segments])
-
-
-def _observe(model: nn.Module, deferral: Deferral, segments: Tensor) -> "_Recorder":
+def _observe(
+    model: nn.Module, deferral: Deferral, segments: Tensor
+) -> tuple[_Recorder, "_Reading"]:
     recorder = _Recorder()
     with attached(
         model,
@@ -229,8 +231,8 @@ def _observe(model: nn.Module, deferral: Deferral, segments: Tensor) -> "_Record
         emission=deferral.emission,
         observe=recorder,
     ):
-        _states(model, segments)
-    return recorder
+        reading = _read(model, segments)
+    return recorder, reading
 
 
 def _costs(model: nn.Module, arm: Arm, length: int, flops: int) -> Costs:

@@ -152,11 +152,17 @@ def bits_per_byte(model: nn.Module, segments: Tensor) -> Tensor:  # [count, leng
         raise EfficarchError(
             f"segments of {segments.shape[-1]} bytes leave nothing to predict; take at least 2"
         )
-    nats = []
-    for segment in segments:
-        logits = model(input_ids=segment[None], use_cache=False).logits[0, :-1]  # [length - 1, 256]
-        nats.append(F.cross_entropy(logits.double(), segment[1:]))
-    return torch.stack(nats) / math.log(2)
+    return torch.stack(
+        [
+            bits_to_predict(segment, model(input_ids=segment[None], use_cache=False).logits[0])
+            for segment in segments
+        ]
+    )
+
+
+def bits_to_predict(segment: Tensor, logits: Tensor) -> Tensor:  # [length], [length, 256] -> []
+    """Return the mean bits of the bytes after the first, each by the logits before it, float64."""
+    return F.cross_entropy(logits[:-1].double(), segment[1:]) / math.log(2)
 
 
 def digest(files: Sequence[str]) -> TextDigest:
