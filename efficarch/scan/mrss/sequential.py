@@ -12,8 +12,8 @@ run began with decayed, to the third order in what the ladder leaves out of its 
 
 ``begun`` is that state, ``span`` the sum of delta over the run and ``x = (A - r) span`` with the
 ladder's rates r. So only the inputs of the run itself keep the ladder's error, however many runs
-they live through. Every token puts out ``C_t . h``. Everything is causal given the plan. Output then gets ``D u`` and
-``silu(z)`` per token, exactly.
+they live through. Every token puts out ``C_t . h``. Everything is causal given the plan. Output
+then gets ``D u`` and ``silu(z)`` per token, exactly.
 """
 
 import torch

@@ -97,7 +97,8 @@ def test_runs_of_any_length_in_time_are_finite(step: float, counted: bool) -> No
     inputs = replace(random_inputs(64), delta_softplus=False, delta_bias=None)
     A = -torch.arange(1.0, inputs.state + 1) * torch.linspace(0.3, 3, inputs.channels)[:, None]
     A[:, 0] *= 0.9 if counted else 0.1
-    inputs = replace(inputs, A=A, delta=torch.full_like(inputs.delta, step), u=inputs.u / max(1, step))
+    u, delta = inputs.u / max(1, step), torch.full_like(inputs.delta, step)
+    inputs = replace(inputs, A=A, delta=delta, u=u)
     assert (Ladder(A).rung is None) == counted
 
     assert_twins(inputs, planner("stride", 0.875))
