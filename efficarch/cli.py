@@ -1,7 +1,7 @@
-"""The command line: ``efficarch bench | tune | report | doctor | list``.
+"""The command line: ``efficarch bench | gate | compare | tune | report | doctor | list``.
 
-Exit codes: 0 pass, 1 fail, 2 usage or unreadable input, 4 not comparable. Every error a user can
-cause ends in one sentence on stderr.
+Exit codes: 0 pass, 1 fail, 2 usage or unreadable input, 3 inconclusive, 4 not comparable. Every
+error a user can cause ends in one sentence on stderr.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from typing import Any
 
 from efficarch.errors import EfficarchError
 from efficarch.gate import check_limits, compare, differing_fields, exit_code
+from efficarch.gate_command import add_compare, add_gate, run_compare, run_gate
 from efficarch.listing import markdown_tables
 from efficarch.models import OPTIONS, destination
 from efficarch.record import DTYPES, Run, Status
@@ -39,6 +40,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="efficarch", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_bench(commands.add_parser("bench", help="measure the suites and write the report"))
+    gating = commands.add_parser("gate", help="measure two commits by turns and judge each cell")
+    add_gate(gating)
+    gating.set_defaults(command=lambda arguments: run_gate(arguments, _say))
+    comparing = commands.add_parser("compare", help="judge stored run files, several a side")
+    add_compare(comparing)
+    comparing.set_defaults(command=lambda arguments: run_compare(arguments, _say))
     report = commands.add_parser("report", help="write the report of a run file, without torch")
     report.add_argument("run", type=Path)
     report.add_argument("--baseline", type=Path)

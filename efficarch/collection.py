@@ -11,6 +11,7 @@ from efficarch.budgets import Limit, limits_of, load_budgets, unmatched
 from efficarch.cells import build_cell
 from efficarch.errors import EfficarchError
 from efficarch.probe import choose_device, device_name
+from efficarch.process_plan import ProcessPlan
 from efficarch.record import Cell, Limits, Measurement, Status
 from efficarch.timing import Odometer
 
@@ -74,6 +75,22 @@ def register(session: Session, config: pytest.Config, benches: list[pytest.Item]
     if not any("::" in argument for argument in config.invocation_params.args):
         for path, limits_there in budgets.items():
             _check_unmatched(path, limits_there, cells[path])
+
+
+def follow(plan: ProcessPlan, session: Session, items: list[pytest.Item]) -> list[pytest.Item]:
+    """Bring items into the order that a gate's plan asks for, and return those it leaves out.
+
+    Tests that measure no cell go first, as they came.
+    """
+    lines = session.lines
+
+    def place(item: pytest.Item) -> str:
+        line = lines.get(item.nodeid)
+        return "" if line is None else plan.place(line.cell.id)
+
+    left = [i for i in items if i.nodeid in lines and not plan.selects(lines[i.nodeid].cell.id)]
+    items[:] = sorted((item for item in items if item not in left), key=place)
+    return left
 
 
 def _cell_of(item: pytest.Item, dtype: str, device: str) -> Cell:

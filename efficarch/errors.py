@@ -28,3 +28,7 @@ class RunFileError(EfficarchError):
 
 class MissingWeightsError(EfficarchError):
     """Pretrained weights that are not on this machine; random ones never stand in for them."""
+
+
+class PolicyError(EfficarchError):
+    """A gate's policy that cannot be read or cannot be kept."""

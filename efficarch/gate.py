@@ -48,7 +48,9 @@ class Verdict:
     """The outcome for one cell with its reasons in words.
 
     ``change`` is the paired ratio now divided by the baseline's, ``cossim_change`` the difference
-    of mean CosSim; both are ``None`` where nothing was compared.
+    of mean CosSim; both are ``None`` where nothing was compared. ``advisory`` verdicts are shown
+    and leave the exit code alone; ``open`` ones could be decided by more of the ``pairs`` that they
+    rest on.
     """
 
     cell_id: str
@@ -56,6 +58,9 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     change: Estimate | None = None
     cossim_change: float | None = None
+    advisory: bool = False
+    pairs: int | None = None
+    open: bool = False
 
 
 def latency_breaches(latency_ms: Estimate, ratio: Estimate, limits: Limits) -> list[str]:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from efficarch.collection import Line, Session, device_of, register
+from efficarch.collection import Line, Session, device_of, follow, register
 from efficarch.errors import EfficarchError
 from efficarch.models import OPTIONS, destination
 from efficarch.probe import cuda_available, cuda_required, device_name, machine
+from efficarch.process_plan import current
 from efficarch.record import DTYPES, SCHEMA, Status, Weights
 from efficarch.stats import MIN_ROUNDS
 from efficarch.store import plain
@@ -86,8 +87,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     try:
         _check_options(config)
         register(config.stash[SESSION], config, benches)
+        plan = current()
     except EfficarchError as error:
         raise pytest.UsageError(str(error)) from error
+    if plan is not None:
+        left = follow(plan, config.stash[SESSION], items)
+        config.hook.pytest_deselected(items=left)
 
 
 def _skip_cuda_tests(items: list[pytest.Item]) -> None:
@@ -253,6 +258,7 @@ def _efficarch_encoders(request: pytest.FixtureRequest) -> "Encoders":
             locations={model: _location(config, option) for option, model in OPTIONS.items()},
             rounds=config.getoption("efficarch_rounds") or ROUNDS[device],
             seed=SEED,
+            timing_only=(plan := current()) is not None and plan.timing_only,
         )
     )
 

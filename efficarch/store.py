@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from efficarch.errors import EfficarchError, RunFileError
+from efficarch.observation import Observation, Sample, observe
 from efficarch.record import (
     SCHEMA,
     Cell,
@@ -90,8 +91,18 @@ def load_run(path: Path) -> Run:
             duplicate cells, no rounds, a timing that is NaN, infinite or not positive, or anything
             else that `run_checks` refuses.
     """
+    data = _read(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        return parse_run(data)
+    except RecursionError as error:
+        raise RunFileError(f"{path}: {_TOO_DEEP}") from error
+    except RunFileError as error:
+        raise RunFileError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
         raise RunFileError(f"{path}: {_TOO_DEEP}") from error
     except OSError as error:
@@ -100,12 +111,52 @@ def load_run(path: Path) -> Run:
         raise RunFileError(
             f"{path}: not complete JSON ({error}); the run that wrote it did not finish, run again"
         ) from error
+
+
+def load_sample(path: Path) -> Sample:
+    """Read what the gate needs of a run file, or of any file of pytest-benchmark.
+
+    A benchmark of another project is a cell by its full name; its latency is the median, and there
+    is nothing else to judge.
+
+    Raises:
+        RunFileError: as for `load_run`.
+    """
+    data = _read(path)
+    if isinstance(data, dict) and "efficarch" in data:
+        return observe(load_run(path))
     try:
-        return parse_run(data)
-    except RecursionError as error:
-        raise RunFileError(f"{path}: {_TOO_DEEP}") from error
+        return _foreign(data)
     except RunFileError as error:
         raise RunFileError(f"{path}: {error}") from error
+
+
+def _foreign(data: Any) -> Sample:
+    if not isinstance(data, dict) or not isinstance(data.get("benchmarks"), list):
+        raise RunFileError("not a pytest-benchmark file; pass what --benchmark-json wrote")
+    info = _mapping(data.get("machine_info"), "machine_info")
+    cpu = info.get("cpu")
+    cells: dict[str, Observation] = {}
+    for index, entry in enumerate(data["benchmarks"]):
+        bench = _mapping(entry, f"benchmarks[{index}]")
+        name = _decode(str, bench.get("fullname"), f"benchmarks[{index}].fullname")
+        if name in cells:
+            raise RunFileError(f"benchmark {name!r} is there twice")
+        stats = _mapping(bench.get("stats"), f"{name}.stats")
+        seconds = _decode(float, stats.get("median"), f"{name}.stats.median")
+        if seconds <= 0:
+            raise RunFileError(f"{name}.stats.median is {seconds}, not a time")
+        cells[name] = Observation(name, Status.PASSED, "", latency_ms=1e3 * seconds)
+    return Sample(
+        machine=(
+            ("node", str(info.get("node"))),
+            ("cpu_model", str(cpu.get("brand_raw") if isinstance(cpu, dict) else None)),
+            ("system", f"{info.get('system')} {info.get('release')}"),
+            ("python", str(info.get("python_version"))),
+        ),
+        created=_decode(str, data.get("datetime"), "datetime"),
+        cells=cells,
+    )
 
 
 def parse_run(data: Any) -> Run:

@@ -75,6 +75,11 @@ def now() -> str:
     return datetime.now(UTC).isoformat()
 
 
+def seconds_now() -> float:
+    """Return a monotonic time in seconds, to tell how long something as long as a process took."""
+    return time.monotonic()
+
+
 def clock_for(device: str) -> Clock:
     """Return the clock of a device: ``cpu`` or ``cuda``."""
     return CudaEventClock() if device == "cuda" else WallClock()

@@ -20,6 +20,8 @@ class Settings:
     """Hub id or folder per model name, where the user named one."""
     rounds: int
     seed: int = 0
+    timing_only: bool = False
+    """Whether CosSim is needed of no more than is timed, as in all but the first pair of a gate."""
 
 
 @dataclass(frozen=True)

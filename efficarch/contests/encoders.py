@@ -16,6 +16,7 @@ from efficarch.models.folder import label_of
 from efficarch.models.vit import recorded_tokens, torch_dtype
 from efficarch.probe import count_flops, peak_bytes
 from efficarch.quality import cosine_rows, summarise
+from efficarch.record import Quality
 from efficarch.reducers.base import Reducer
 
 
@@ -71,7 +72,8 @@ class Encoders:
         """Set a reduced encoder against itself dense.
 
         Latency is that of the first ``batch`` images; CosSim and its companions are over all
-        images, ``batch`` at a time.
+        images, ``batch`` at a time. A session that only times has no companions, and CosSim of
+        the images it times.
         """
         if not 1 <= batch <= len(images):
             raise EfficarchError(f"batch is {batch}, with {len(images)} images to choose from")
@@ -82,8 +84,11 @@ class Encoders:
             context=lambda: reducer.attach(subject.model),
         )
         reference, dense_costs = self._dense_side(photos, batch)
+        quick = self.settings.timing_only
         with reduced.context():
-            embeddings, costs = _observed(subject, photos.pixels, batch, self.settings.device)
+            embeddings, costs = _observed(
+                subject, self._scored(photos, batch), batch, self.settings.device
+            )
         similarity = cosine_rows(embeddings, reference)
         return Contest(
             subject=reduced,
@@ -92,7 +97,9 @@ class Encoders:
             reference_costs=dense_costs,
             cossim=summarise(similarity),
             cossim_items=tuple(similarity.tolist()),
-            quality=self._companions[model].of(embeddings, reference, list(map(label_of, images))),
+            quality=Quality()
+            if quick
+            else self._companions[model].of(embeddings, reference, list(map(label_of, images))),
             items=batch,
             weights=subject.weights,
             source=f"{subject.source}; {len(images)} images of {photos.pixels.shape[-1]} px, "
@@ -137,8 +144,13 @@ class Encoders:
         key = (photos.model, photos.digest, batch)
         if key not in self._dense:
             subject = self.subject(photos.model)
-            self._dense[key] = _observed(subject, photos.pixels, batch, self.settings.device)
+            scored = self._scored(photos, batch)
+            self._dense[key] = _observed(subject, scored, batch, self.settings.device)
         return self._dense[key]
+
+    def _scored(self, photos: Photos, batch: int) -> Tensor:  # [n or batch, 3, height, width]
+        """Return the images CosSim is taken of."""
+        return photos.pixels[:batch] if self.settings.timing_only else photos.pixels
 
 
 def _digest(images: list[Image]) -> str:

@@ -1,0 +1,78 @@
+"""What keeps paired processes from being compared; nothing compared is never a pass."""
+
+from collections.abc import Mapping, Sequence
+
+from efficarch.gate import Outcome, Verdict
+from efficarch.observation import Observation, Sample
+from efficarch.policy import Policy
+from efficarch.record import Status
+
+
+def differing_machines(samples: Sequence[Sample], policy: Policy) -> list[str]:
+    """Name what the fingerprints differ in, with the values, except what may differ."""
+    found: dict[str, list[str]] = {}
+    for sample in samples:
+        for name, value in sample.machine:
+            values = found.setdefault(name, [])
+            if value not in values:
+                values.append(value)
+    return [
+        f"{name} is {' and '.join(values)}"
+        for name, values in found.items()
+        if len(values) > 1 and name not in policy.may_differ
+    ]
+
+
+def obstacles(
+    ids: Sequence[str], base: Sequence[Sample], head: Sequence[Sample], policy: Policy
+) -> Mapping[str, Verdict]:
+    """Return the verdicts of cells that cannot be compared, by cell id."""
+    differing = differing_machines([*base, *head], policy)
+    found = {cell_id: _obstacle(cell_id, base, head, differing) for cell_id in ids}
+    return {cell_id: verdict for cell_id, verdict in found.items() if verdict is not None}
+
+
+def _obstacle(
+    cell_id: str, base: Sequence[Sample], head: Sequence[Sample], differing: Sequence[str]
+) -> Verdict | None:
+    theirs = [sample.cells[cell_id] for sample in base if cell_id in sample.cells]
+    ours = [sample.cells[cell_id] for sample in head if cell_id in sample.cells]
+    errors = [o for o in ours if o.status is Status.ERROR]
+    if errors and theirs and not any(o.status is Status.ERROR for o in theirs):
+        return Verdict(cell_id, Outcome.FAIL, (f"raised: {errors[0].message}",))
+    reason = _why_not(theirs, ours)
+    if reason is None and differing:
+        reason = "other machine: " + "; ".join(differing)
+    if reason is None and any(
+        (cell_id in b.cells) != (cell_id in h.cells) for b, h in zip(base, head, strict=True)
+    ):
+        reason = "measured on one side of a pair only"
+    if reason is None:
+        return None
+    # what the head adds, or what neither side can run here, is no sign of a regression
+    skipped = all(each.status is Status.SKIPPED for each in theirs + ours)
+    return Verdict(
+        cell_id, Outcome.NOT_COMPARABLE, (reason,), advisory=(not theirs and not errors) or skipped
+    )
+
+
+def _why_not(theirs: Sequence[Observation], ours: Sequence[Observation]) -> str | None:
+    if not theirs:
+        return "new: the base does not have this cell"
+    if not ours:
+        return "gone: the head does not have this cell"
+    for side, observations in (("base", theirs), ("head", ours)):
+        for each in observations:
+            if each.latency_ms is None:
+                words = f": {each.message}" if each.message else ""
+                return f"not measured in the {side}: {each.status.value}{words}"
+    return _other_subject([*theirs, *ours])
+
+
+def _other_subject(observations: Sequence[Observation]) -> str | None:
+    first = dict(observations[0].identity)
+    for each in observations:
+        for name, value in each.identity:
+            if first.get(name) != value:
+                return f"{name} is {first.get(name)!r} and {value!r}"
+    return None

@@ -1,0 +1,73 @@
+"""What the gate reads of one process: a latency and a few figures per cell.
+
+A process is one observation of each of its cells, however many rounds it ran: rounds share what
+differs from process to process, such as where memory lies, so they are no replicates.
+"""
+
+from dataclasses import dataclass, fields
+
+from efficarch.record import CellRun, CosSim, Limits, Machine, Measurement, Run, Status
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One cell in one process; the figures are ``None`` where it was not measured.
+
+    ``identity`` is what both sides must share for the figures to be comparable, by name. ``ratio``
+    is that to the reference, the median over paired rounds of the same process.
+    """
+
+    cell_id: str
+    status: Status
+    message: str
+    latency_ms: float | None = None
+    reference_ms: float | None = None
+    ratio: float | None = None
+    cossim: CosSim | None = None
+    peak_bytes: int | None = None
+    judged_by_quality: bool = True
+    """False on random weights, where any change of CosSim is a change of the output."""
+    identity: tuple[tuple[str, str], ...] = ()
+    limits: Limits | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One process: its machine's fingerprint by name, when it began, and its cells by id."""
+
+    machine: tuple[tuple[str, str], ...]
+    created: str
+    cells: dict[str, Observation]
+
+
+def observe(run: Run) -> Sample:
+    """Reduce a run to what the gate reads of it."""
+    machine = tuple(
+        (field.name, str(getattr(run.machine, field.name))) for field in fields(Machine)
+    )
+    return Sample(machine, run.created, {line.cell.id: _observation(line) for line in run.cells})
+
+
+def _observation(line: CellRun) -> Observation:
+    if line.measurement is None:
+        return Observation(line.cell.id, line.status, line.message, limits=line.limits)
+    measured = line.measurement
+    return Observation(
+        cell_id=line.cell.id,
+        status=line.status,
+        message=line.message,
+        latency_ms=measured.latency_ms.value,
+        reference_ms=measured.reference_ms.value,
+        ratio=measured.ratio.value,
+        cossim=measured.cossim,
+        peak_bytes=measured.peak_bytes,
+        judged_by_quality=measured.weights.value != "random",
+        identity=_identity(measured),
+        limits=line.limits,
+    )
+
+
+def _identity(measured: Measurement) -> tuple[tuple[str, str], ...]:
+    names = ("source", "seed", "autocast", "items", "backend")
+    plain = tuple((name, str(getattr(measured, name))) for name in names)
+    return (("weights", measured.weights.value), *plain)

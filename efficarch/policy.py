@@ -1,0 +1,170 @@
+"""The gate's policy: ``[tool.efficarch.gate]`` in the ``pyproject.toml`` of the gated repository.
+
+    [tool.efficarch.gate]
+    floor = 0.03               # smallest slowdown that fails a cell
+    null = 0.01                # slowdown up to which a cell counts as unchanged
+    family_error = 0.01        # chance that any unchanged cell fails
+    miss_error = 0.05          # chance that a cell slower by the floor passes
+    pairs = [6, 14, 20]        # pairs of processes at which cells are judged
+    cossim_tolerance = 0.001   # largest drop of mean CosSim that is not worse
+    memory_tolerance = 0.0     # largest growth of peak memory that is not more
+    metric = "auto"            # latency, ratio (to the reference), or auto: ratio on the CPU
+    may_differ = ["torch"]     # what the two sides may differ in, by its name in the fingerprint
+
+    [[tool.efficarch.gate.cell]]
+    cells = "ssd/*"            # a cell id or a glob of ids
+    floor = 0.05               # what differs: floor, cossim_tolerance, memory_tolerance
+    reason = "one sentence"
+
+Every setting has the default shown, except that nothing may differ. A later entry for a cell
+overrides an earlier one, field by field.
+"""
+
+import tomllib
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from efficarch.errors import PolicyError
+from efficarch.record import Machine
+
+METRICS = ("auto", "latency", "ratio")
+DIFFERABLE = tuple(field.name for field in fields(Machine) if field.name != "device")
+
+
+@dataclass(frozen=True)
+class CellPolicy:
+    """What a single cell is held to, as shares of the base's figure (CosSim: as a difference)."""
+
+    floor: float
+    cossim_tolerance: float
+    memory_tolerance: float
+
+
+@dataclass(frozen=True)
+class Override:
+    """An entry for some cells; ``None`` leaves a setting as it is."""
+
+    cells: str
+    reason: str
+    floor: float | None = None
+    cossim_tolerance: float | None = None
+    memory_tolerance: float | None = None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The whole policy; shares, not per cent."""
+
+    floor: float = 0.03
+    null: float = 0.01
+    family_error: float = 0.01
+    miss_error: float = 0.05
+    pairs: tuple[int, ...] = (6, 14, 20)
+    cossim_tolerance: float = 0.001
+    memory_tolerance: float = 0.0
+    metric: str = "auto"
+    may_differ: tuple[str, ...] = ()
+    overrides: tuple[Override, ...] = ()
+
+    def of(self, cell_id: str) -> CellPolicy:
+        """Return what a cell is held to."""
+        held = CellPolicy(self.floor, self.cossim_tolerance, self.memory_tolerance)
+        names = [field.name for field in fields(CellPolicy)]
+        for entry in self.overrides:
+            if fnmatchcase(cell_id, entry.cells):
+                given = {name: getattr(entry, name) for name in names}
+                held = replace(held, **{k: v for k, v in given.items() if v is not None})
+        return held
+
+
+def load_policy(path: Path) -> Policy:
+    """Read the policy of a ``pyproject.toml``; the defaults where it has none or does not exist.
+
+    Raises:
+        PolicyError: the file is not TOML, or the table has a typo or a value that cannot be.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Policy()
+    except OSError as error:
+        raise PolicyError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise PolicyError(f"{path}: not valid TOML: {error}") from error
+    table = data.get("tool", {}).get("efficarch", {}).get("gate", {})
+    where = f"{path}: [tool.efficarch.gate]"
+    if not isinstance(table, dict):
+        raise PolicyError(f"{where} is {table!r}, not a table")
+    names = [field.name for field in fields(Policy) if field.name != "overrides"]
+    _known(table, [*names, "cell"], where)
+    entries = table.get("cell", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise PolicyError(f"{where}: write entries for cells as [[tool.efficarch.gate.cell]]")
+    policy = Policy(
+        **{name: _value(name, table[name], where) for name in names if name in table},
+        overrides=tuple(_override(entry, where) for entry in entries),
+    )
+    _check_order(policy, where)
+    return policy
+
+
+def _override(entry: dict[str, Any], where: str) -> Override:
+    _known(entry, [field.name for field in fields(Override)], f"{where}: cell")
+    for name in ("cells", "reason"):
+        if not isinstance(entry.get(name), str) or not entry[name].strip():
+            raise PolicyError(f"{where}: cell: {name!r} must be a glob or sentence, not empty")
+    where = f"{where}: cell {entry['cells']!r}"
+    numbers = {k: _value(k, v, where) for k, v in entry.items() if k not in ("cells", "reason")}
+    if not numbers:
+        raise PolicyError(f"{where}: changes nothing; give floor, cossim_tolerance or similar")
+    return Override(entry["cells"], entry["reason"].strip(), **numbers)
+
+
+def _known(table: dict[str, Any], names: list[str], where: str) -> None:
+    for key in table:
+        if key not in names:
+            near = get_close_matches(key, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+            raise PolicyError(f"{where}: unknown setting {key!r}; {hint}")
+
+
+def _value(name: str, value: Any, where: str) -> Any:
+    if name == "pairs":
+        return _pairs(value, where)
+    if name == "metric":
+        if value not in METRICS:
+            raise PolicyError(f"{where}: metric is {value!r}; known: {', '.join(METRICS)}")
+        return value
+    if name == "may_differ":
+        if not isinstance(value, list) or not all(item in DIFFERABLE for item in value):
+            known = ", ".join(DIFFERABLE)
+            raise PolicyError(f"{where}: may_differ is {value!r}; give a list of: {known}")
+        return tuple(value)
+    if type(value) not in (int, float) or not isfinite(value) or not 0 <= value < 1:
+        raise PolicyError(f"{where}: {name} is {value!r}; give a share from 0 to less than 1")
+    if name in ("family_error", "miss_error", "floor") and value == 0:
+        raise PolicyError(f"{where}: {name} is 0, which no number of pairs can show")
+    return float(value)
+
+
+def _pairs(value: Any, where: str) -> tuple[int, ...]:
+    numbers = value if isinstance(value, list) and value else []
+    if not numbers or not all(type(n) is int and n >= 2 and n % 2 == 0 for n in numbers):
+        raise PolicyError(
+            f"{where}: pairs is {value!r}; give even numbers, so that both orders occur as often"
+        )
+    if sorted(set(numbers)) != numbers:
+        raise PolicyError(f"{where}: pairs is {value!r}; every number must be above the last")
+    return tuple(numbers)
+
+
+def _check_order(policy: Policy, where: str) -> None:
+    lowest = min([policy.floor, *(e.floor for e in policy.overrides if e.floor is not None)])
+    if policy.null >= lowest:
+        raise PolicyError(
+            f"{where}: null is {policy.null} and a floor is {lowest}; null must be below"
+        )

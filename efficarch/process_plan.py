@@ -1,0 +1,61 @@
+"""What one process of a gate is told: which cells, in which order, and how much of each.
+
+The plan reaches the process as a file named by an environment variable, not by options: an
+efficarch that does not know it measures every cell in full, which costs time and is right.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from efficarch.errors import EfficarchError
+from efficarch.store import write_text
+
+VARIABLE = "EFFICARCH_GATE_PLAN"
+
+
+@dataclass(frozen=True)
+class ProcessPlan:
+    """The plan of one process."""
+
+    cells: tuple[str, ...] | None
+    """Cell ids; ``None`` for all that were selected."""
+    seed: int
+    """Of the order of the cells."""
+    timing_only: bool
+    """Whether CosSim is needed of no more than is timed."""
+
+    def write(self, path: Path) -> None:
+        """Write the plan as JSON."""
+        write_text(path, json.dumps(asdict(self)))
+
+    def selects(self, cell_id: str) -> bool:
+        """Whether a cell is to be measured."""
+        return self.cells is None or cell_id in self.cells
+
+    def place(self, cell_id: str) -> str:
+        """Return what to sort cells by: an order that depends on the seed and nothing else."""
+        return sha256(f"{self.seed} {cell_id}".encode()).hexdigest()
+
+
+def current() -> ProcessPlan | None:
+    """Return the plan of this process; ``None`` where no gate started it.
+
+    Raises:
+        EfficarchError: the variable names something that is no plan.
+    """
+    path = os.environ.get(VARIABLE)
+    if path is None:
+        return None
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        cells = data["cells"]
+        return ProcessPlan(
+            None if cells is None else tuple(cells), int(data["seed"]), bool(data["timing_only"])
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EfficarchError(
+            f"{VARIABLE} names {path!r}, which is no plan of a gate; unset it"
+        ) from error

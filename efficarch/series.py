@@ -1,0 +1,133 @@
+"""Paired observations of cells, and the log-ratios of their metrics."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import exp, log, log1p
+from statistics import median
+
+from efficarch.observation import Observation, Sample
+from efficarch.paired import lower_bound, shift, upper_bound
+from efficarch.policy import Policy
+from efficarch.record import Estimate
+
+REFERENCES = "references"
+"""Name of the line that judges the latency of all references together, where cells are judged by
+their ratio to them."""
+
+INTERVAL_ERROR = 0.025
+"""One side of the 95 % intervals that are shown beside a verdict."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The paired observations of one cell, in the order they were made; equally many a side."""
+
+    base: tuple[Observation, ...]
+    head: tuple[Observation, ...]
+    base_first: tuple[bool, ...]
+
+    def first(self, count: int) -> "Pairs":
+        """Return the pairs made first."""
+        return Pairs(self.base[:count], self.head[:count], self.base_first[:count])
+
+    def logs(self, name: str) -> tuple[float, ...]:
+        """Return log(head / base) of a figure that all observations have."""
+        return tuple(
+            log(getattr(head, name) / getattr(base, name))
+            for base, head in zip(self.base, self.head, strict=True)
+        )
+
+    def have(self, name: str) -> bool:
+        """Whether all observations have a figure."""
+        return all(getattr(each, name) is not None for each in (*self.base, *self.head))
+
+
+@dataclass(frozen=True)
+class Series:
+    """The paired log-ratios of one metric of one cell, the higher the worse."""
+
+    cell_id: str
+    metric: str
+    values: tuple[float, ...]
+    base_first: tuple[bool, ...]
+    floor: float
+    """Smallest change that fails, as a logarithm."""
+    null: float
+    """Largest change that counts as none, as a logarithm."""
+
+    def first(self, count: int) -> "Series":
+        """Return what the pairs made first say."""
+        return replace(self, values=self.values[:count], base_first=self.base_first[:count])
+
+    @property
+    def orders_agree(self) -> bool:
+        """Whether both orders within a pair say worse; one that never occurred says nothing."""
+        for order in (True, False):
+            values = [
+                value
+                for value, first in zip(self.values, self.base_first, strict=True)
+                if first is order
+            ]
+            if values and median(values) <= self.null:
+                return False
+        return True
+
+    @property
+    def words(self) -> str:
+        """What was found, for people."""
+        change = estimate(self.values)
+        value, low, high = (100 * (x - 1) for x in (change.value, change.low, change.high))
+        found = f"{value:+.1f} % [{low:+.1f}, {high:+.1f}]"
+        return f"{self.metric} {found} over {len(self.values)} pairs"
+
+
+def pairs_of(cell_id: str, base: Sequence[Sample], head: Sequence[Sample]) -> Pairs:
+    """Return the pairs that measured a cell."""
+    both = [(b, h) for b, h in zip(base, head, strict=True) if cell_id in b.cells]
+    return Pairs(
+        base=tuple(b.cells[cell_id] for b, _h in both),
+        head=tuple(h.cells[cell_id] for _b, h in both),
+        base_first=tuple(b.created <= h.created for b, h in both),
+    )
+
+
+def series_of(cell_id: str, pairs: Pairs, policy: Policy, *, by_ratio: bool) -> list[Series]:
+    """Return the series of a cell: its speed, and peak memory where that needs a test."""
+    held, null = policy.of(cell_id), log1p(policy.null)
+    name, metric = ("ratio", "latency ratio") if by_ratio else ("latency_ms", "latency")
+    if not pairs.have(name):
+        name, metric = "latency_ms", "latency"
+    found = [Series(cell_id, metric, pairs.logs(name), pairs.base_first, log1p(held.floor), null)]
+    if memory_varies(pairs):
+        allowed = max(null, log1p(held.memory_tolerance))
+        floor = max(allowed, log1p(held.floor))
+        logs = pairs.logs("peak_bytes")
+        found.append(Series(cell_id, "peak memory", logs, pairs.base_first, floor, allowed))
+    return found
+
+
+def memory_varies(pairs: Pairs) -> bool:
+    """Whether peak memory differs between processes of one side, so that only a test can tell."""
+    sides = ({each.peak_bytes for each in side} for side in (pairs.base, pairs.head))
+    return pairs.have("peak_bytes") and any(len(side) > 1 for side in sides)
+
+
+def references(pairs: Mapping[str, Pairs], policy: Policy) -> Series | None:
+    """Return the latencies of the references, each value the median over the cells of a pair."""
+    having = [each for each in pairs.values() if each.have("reference_ms")]
+    if not having:
+        return None
+    longest = max(having, key=lambda each: len(each.base))
+    logs = [each.logs("reference_ms") for each in having]
+    values = tuple(
+        median(each[index] for each in logs if index < len(each))
+        for index in range(len(longest.base))
+    )
+    floor, null = log1p(policy.floor), log1p(policy.null)
+    return Series(REFERENCES, "latency of all references", values, longest.base_first, floor, null)
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Return the ratio behind logarithms with its 95 % interval; their range if they are few."""
+    low, high = lower_bound(values, INTERVAL_ERROR), upper_bound(values, INTERVAL_ERROR)
+    return Estimate(exp(shift(values)), exp(max(low, min(values))), exp(min(high, max(values))))
