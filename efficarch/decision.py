@@ -23,10 +23,11 @@ from efficarch.comparable import obstacles
 from efficarch.errors import EfficarchError
 from efficarch.gate import Outcome, Verdict
 from efficarch.observation import Sample
-from efficarch.paired import adjusted, fewest_pairs, p_above, p_below, shift
+from efficarch.paired import fewest_pairs, p_above, p_below, rejected, shift
 from efficarch.policy import CellPolicy, Policy
 from efficarch.record import CosSim, Limits
 from efficarch.series import (
+    MEMORY,
     Pairs,
     Series,
     estimate,
@@ -119,13 +120,11 @@ def _worse(series: Sequence[Series], tests: int, policy: Policy) -> set[tuple[st
     if not series:
         return set()
     share = error_share(policy, policy.family_error, tests, len(series[0].values))
-    p_values = [p_above(each.values, each.null) for each in series]
-    # tests that are not looked at now count as 1, so that the family stays all of them
-    held = adjusted([*p_values, *[1.0] * (tests - len(p_values))])
+    worse = rejected([p_above(each.values, each.null) for each in series], tests, share)
     return {
         (each.cell_id, each.metric)
-        for each, p in zip(series, held, strict=False)
-        if p <= share and each.orders_agree and shift(each.values) >= each.floor
+        for each, is_worse in zip(series, worse, strict=True)
+        if is_worse and each.orders_agree and shift(each.values) >= each.floor
     }
 
 
@@ -147,7 +146,7 @@ def _judge(
         reasons = [
             f"{line.words}: cannot be told from {100 * expm1(line.floor):.1f} %"
             for line in lines
-            if not _below(line, policy)
+            if not (_is_no_larger(pairs) if line.metric == MEMORY else _below(line, policy))
         ]
         outcome = Outcome.INCONCLUSIVE if reasons else Outcome.PASS
     return Verdict(
@@ -165,6 +164,15 @@ def _below(series: Series, policy: Policy) -> bool:
     """Whether a change as large as the floor is ruled out."""
     share = error_share(policy, policy.miss_error, 1, len(series.values))
     return p_below(series.values, series.floor) <= share
+
+
+def _is_no_larger(pairs: Pairs) -> bool:
+    """Whether the head never needed more memory than the base did at its most.
+
+    Peaks take a few values, depending on how allocations fell out; their pairs say little.
+    """
+    before, after = ([each.peak_bytes or 0 for each in side] for side in (pairs.base, pairs.head))
+    return max(after) <= max(before)
 
 
 def _judge_references(series: Series, tests: int, policy: Policy) -> Verdict:

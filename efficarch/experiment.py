@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from efficarch.errors import EfficarchError
+from efficarch.errors import EfficarchError, RunFileError
 from efficarch.observation import Sample
 from efficarch.process_plan import VARIABLE, ProcessPlan
 from efficarch.store import load_sample, write_text
@@ -159,7 +159,14 @@ class Experiment:
                 f"the {arm} measured nothing (pytest's exit code {code}): "
                 f"{_last_words(log)}; see {log}"
             )
-        load_sample(partial)
+        try:
+            load_sample(partial)
+        except RunFileError as error:
+            what = str(error).removeprefix(f"{partial}: ")
+            raise EfficarchError(
+                f"a process of the {arm} left a file that cannot be read ({what}); finished pairs "
+                f"are kept; is the disk full? See {log}"
+            ) from error
 
 
 @contextmanager
@@ -204,7 +211,8 @@ def order(seed: int, pair: int) -> tuple[str, str]:
 
 def _last_words(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
-    telling = [line for line in lines if line.startswith(("E  ", "ERROR", "error:", "ImportError"))]
+    # pytest marks the error itself with an E; its summary only names the file
+    telling = [line[1:].strip() for line in lines if line.startswith("E  ")]
     words = (telling or [line for line in lines if line] or ["it said nothing"])[-1]
     return words if len(words) <= 200 else words[:197] + "..."
 

@@ -151,9 +151,16 @@ def summary(verdicts: Sequence[Verdict], pairs: int) -> str:
 def _row(verdict: Verdict) -> str:
     change = verdict.change
     ratio = f"{change.value:.3f} [{change.low:.3f}, {change.high:.3f}]" if change else "–"
-    why = "; ".join(verdict.reasons).replace("|", "\\|").replace("\n", " ")
     pairs = "–" if verdict.pairs is None else str(verdict.pairs)
-    return f"| {MARKS[verdict.outcome]} | {verdict.cell_id} | {ratio} | {pairs} | {why} |"
+    entries = [
+        MARKS[verdict.outcome],
+        verdict.cell_id,
+        ratio,
+        pairs,
+        "; ".join(verdict.reasons),
+    ]
+    escaped = [entry.replace("|", "\\|").replace("\n", " ") for entry in entries]
+    return f"| {' | '.join(escaped)} |"
 
 
 def _headline(verdicts: Sequence[Verdict]) -> str:

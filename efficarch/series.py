@@ -14,6 +14,9 @@ REFERENCES = "references"
 """Name of the line that judges the latency of all references together, where cells are judged by
 their ratio to them."""
 
+MEMORY = "peak memory"
+"""Name of that metric."""
+
 INTERVAL_ERROR = 0.025
 """One side of the 95 % intervals that are shown beside a verdict."""
 
@@ -102,7 +105,7 @@ def series_of(cell_id: str, pairs: Pairs, policy: Policy, *, by_ratio: bool) -> 
         allowed = max(null, log1p(held.memory_tolerance))
         floor = max(allowed, log1p(held.floor))
         logs = pairs.logs("peak_bytes")
-        found.append(Series(cell_id, "peak memory", logs, pairs.base_first, floor, allowed))
+        found.append(Series(cell_id, MEMORY, logs, pairs.base_first, floor, allowed))
     return found
 
 

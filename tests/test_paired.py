@@ -7,13 +7,14 @@ from itertools import product
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import wilcoxon
 
 from efficarch.paired import (
-    adjusted,
     fewest_pairs,
     lower_bound,
     p_above,
     p_below,
+    rejected,
     shift,
     upper_bound,
 )
@@ -50,6 +51,19 @@ def test_the_p_value_counts_sign_patterns() -> None:
 
     assert p_above(values, 0.0) == pytest.approx(sum(s >= found for s in sums) / 2**7)
     assert p_below(values, 0.0) == pytest.approx(sum(s <= found for s in sums) / 2**7)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(-20, 20).map(float), min_size=3, max_size=12), st.integers(-3, 3))
+def test_the_p_value_is_that_of_scipy(values: list[float], threshold: int) -> None:
+    """With ties and values on the threshold it is the same or larger."""
+    moved = [value - threshold for value in values]
+
+    theirs = wilcoxon(moved, alternative="greater", method="exact", zero_method="zsplit").pvalue
+
+    assert p_above(values, threshold) >= theirs - 1e-12
+    if len({abs(value) for value in moved} | {0.0}) == len(moved) + 1:
+        assert p_above(values, threshold) == pytest.approx(theirs)
 
 
 @settings(deadline=None, max_examples=60)
@@ -93,6 +107,12 @@ def test_few_pairs_reject_nothing() -> None:
 
 
 def test_holm_by_hand() -> None:
-    """Each sorted value times how many are left, never below the one before."""
-    assert adjusted([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert adjusted([]) == []
+    """Sorted, each times how many are left; the first that is too large ends it."""
+    p_values = [0.01, 0.04, 0.03, 0.005]  # held against the error: 0.02, 0.04, 0.06, 0.04
+
+    assert rejected(p_values, 4, 0.05) == [True, False, False, True]
+    assert rejected(p_values, 4, 0.02) == [False, False, False, True]
+    assert rejected(p_values, 4, 0.07) == [True, True, True, True]
+    assert rejected(p_values, 4, 0.01) == [False] * 4
+    assert rejected(p_values, 8, 0.05) == [False, False, False, True]
+    assert rejected([], 3, 0.05) == []

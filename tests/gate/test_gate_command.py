@@ -1,0 +1,208 @@
+"""Claims about what the gate tells: exit codes, Markdown, annotations, and stored files."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from efficarch.cli import main
+from efficarch.gate import Outcome, Verdict
+from efficarch.gate_command import MOST_CHARACTERS, exit_code, summary
+from efficarch.policy import Policy
+from efficarch.record import Estimate
+from tests import samples
+
+
+def verdict(outcome: Outcome, cell: str = "a", *, advisory: bool = False) -> Verdict:
+    """Return a verdict with a reason."""
+    return Verdict(cell, outcome, ("why",), Estimate(1.1, 1.0, 1.2), advisory=advisory, pairs=6)
+
+
+PASS, FAIL = Outcome.PASS, Outcome.FAIL
+UNSURE, OTHER = Outcome.INCONCLUSIVE, Outcome.NOT_COMPARABLE
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        ([PASS], 0),
+        ([PASS, UNSURE], 3),
+        ([PASS, OTHER], 4),
+        ([UNSURE, OTHER], 4),
+        ([PASS, UNSURE, OTHER, FAIL], 1),
+        ([], 4),
+    ],
+)
+def test_the_exit_code_is_that_of_the_worst(outcomes: list[Outcome], code: int) -> None:
+    """Nothing compared is no pass."""
+    assert exit_code([verdict(outcome) for outcome in outcomes]) == code
+
+
+def test_advisory_verdicts_leave_the_exit_code_alone() -> None:
+    """Alone they are nothing compared."""
+    new = verdict(OTHER, advisory=True)
+
+    assert exit_code([verdict(PASS), new]) == 0
+    assert exit_code([new]) == 4
+
+
+def test_the_summary_begins_with_the_worst() -> None:
+    """And escapes what would break its table."""
+    text = summary([verdict(PASS, "good"), verdict(UNSURE, "so|so"), verdict(FAIL, "bad")], 14)
+
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[1] for row in rows[1:]] == ["bad", "so\\|so", "good"]
+    assert text.startswith("**1 fail, 1 inconclusive, 1 pass** (14 pairs of fresh processes)")
+    assert "1.100 [1.000, 1.200]" in rows[1]
+
+
+def test_the_summary_fits_into_a_comment() -> None:
+    """It says how many cells it leaves out; none of them is worse than one it shows."""
+    many = [verdict(PASS, f"{'x' * 100}{n}") for n in range(1000)] + [verdict(FAIL, "bad")]
+
+    text = summary(many, 6)
+
+    assert len(text) <= MOST_CHARACTERS
+    assert "| bad |" in text
+    shown = text.count("| ✓ PASS |")
+    assert f"{1000 - shown} more cells are in verdicts.json" in text
+    assert shown > 300
+
+
+def plain_file(path: Path, medians: dict[str, float], created: int, cpu: str = "A CPU") -> Path:
+    """Write a file as pytest-benchmark does, with what the gate reads of it."""
+    data: dict[str, Any] = {
+        "machine_info": {
+            "node": "host",
+            "cpu": {"brand_raw": cpu},
+            "system": "Linux",
+            "release": "6.1",
+            "python_version": "3.11.7",
+        },
+        "datetime": f"2026-01-01T00:00:{created:02d}",
+        "benchmarks": [{"fullname": n, "stats": {"median": m}} for n, m in medians.items()],
+    }
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return path
+
+
+def plain_sides(folder: Path, ratio: float, count: int = 14) -> list[str]:
+    """Write files of another project, its head slower, and return the arguments that name them."""
+    arguments = []
+    for side, factor in (("base", 1.0), ("head", ratio)):
+        arguments.append(f"--{side}")
+        for n in range(count):
+            wobble = 1 + 0.001 * (n + 1) * (1 if n % 2 else -1) / count
+            path = folder / f"{side}-{n}.json"
+            seconds = {"a": 0.1 * factor * wobble, "b": 0.2}
+            arguments.append(str(plain_file(path, seconds, 2 * n + (side == "head"))))
+    return arguments
+
+
+def compare(folder: Path, *arguments: str) -> int:
+    """Run ``efficarch compare`` in this process."""
+    return main(
+        ["compare", "--policy", str(folder / "none.toml"), "--out", str(folder), *arguments]
+    )
+
+
+def test_files_of_other_projects_are_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By name of their benchmarks, also as annotations."""
+    assert compare(tmp_path, *plain_sides(tmp_path, 1.0)) == 0
+    assert "2 pass" in capsys.readouterr().out
+
+    assert compare(tmp_path, *plain_sides(tmp_path, 1.1), "--annotate") == 1
+
+    output = capsys.readouterr().out
+    assert "✕ FAIL a: latency +10.0 %" in output
+    assert "::error title=efficarch gate::a: latency +10.0 %25" in output
+    verdicts = json.loads((tmp_path / "verdicts.json").read_text())["verdicts"]
+    assert [(v["cell_id"], v["outcome"]) for v in verdicts] == [("a", "fail"), ("b", "pass")]
+
+
+def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
+    """Verdicts and summary."""
+    arguments = plain_sides(tmp_path, 1.02)
+    written = []
+    for _time in range(2):
+        compare(tmp_path, *arguments)
+        written.append([(tmp_path / n).read_bytes() for n in ("verdicts.json", "summary.md")])
+
+    assert written[0] == written[1]
+
+
+def test_one_file_a_side_describes_and_judges_nothing(tmp_path: Path) -> None:
+    """However large the change is."""
+    assert compare(tmp_path, *plain_sides(tmp_path, 3.0, count=1)) == 3
+    (first, _second) = json.loads((tmp_path / "verdicts.json").read_text())["verdicts"]
+    assert first["change"]["value"] == pytest.approx(3.0)
+
+
+def test_files_of_another_machine_are_not_compared(tmp_path: Path) -> None:
+    """The CPU is named."""
+    base = plain_file(tmp_path / "a.json", {"a": 0.1}, 0)
+    head = plain_file(tmp_path / "b.json", {"a": 0.1}, 1, cpu="B CPU")
+
+    assert compare(tmp_path, "--base", str(base), "--head", str(head)) == 4
+    assert "cpu_model is A CPU and B CPU" in (tmp_path / "summary.md").read_text()
+
+
+def test_our_own_files_are_read_whole(tmp_path: Path) -> None:
+    """CosSim is judged with them."""
+    paths = {}
+    for side, cossim in (("base", 0.95), ("head", 0.91)):
+        measured = samples.measurement(cossim=cossim)
+        data = samples.run_json(samples.run(samples.line(measured=measured)))
+        paths[side] = tmp_path / f"{side}.json"
+        paths[side].write_text(json.dumps(data))
+
+    code = compare(tmp_path, "--base", str(paths["base"]), "--head", str(paths["head"]))
+
+    assert code == 1
+    assert "CosSim fell by 0.0400" in (tmp_path / "summary.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[]", "not a pytest-benchmark file"),
+        ("{", "not complete JSON"),
+        ('{"benchmarks": [], "machine_info": {}}', "datetime is null"),
+        (
+            '{"benchmarks": [{"fullname": "a", "stats": {"median": 0}}], "machine_info": {}}',
+            "not a time",
+        ),
+        ('{"benchmarks": [{"fullname": "a"}], "machine_info": {}}', "stats is null"),
+        (
+            '{"benchmarks": [{"fullname": "a", "stats": {"median": 1}}, '
+            '{"fullname": "a", "stats": {"median": 1}}], "machine_info": {}}',
+            "'a' is there twice",
+        ),
+    ],
+)
+def test_what_is_no_run_file_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: str
+) -> None:
+    """In one sentence with its path."""
+    bad = tmp_path / "bad.json"
+    bad.write_text(text)
+
+    assert compare(tmp_path, "--base", str(bad), "--head", str(bad)) == 2
+    errors = capsys.readouterr().err
+    assert str(bad) in errors
+    assert words in errors
+    assert not (tmp_path / "verdicts.json").exists()
+
+
+def test_the_policy_in_force_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As JSON, defaults included."""
+    (tmp_path / "p.toml").write_text("[tool.efficarch.gate]\nfloor = 0.05\n")
+
+    assert main(["gate", "--show-policy", "--policy", str(tmp_path / "p.toml")]) == 0
+
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == json.loads(json.dumps(asdict(Policy(floor=0.05))))

@@ -1,0 +1,145 @@
+"""Claims about what paired processes must share."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from efficarch.decision import gate
+from efficarch.gate import Outcome, Verdict
+from efficarch.observation import Observation, Sample, observe
+from efficarch.policy import DIFFERABLE, Policy
+from efficarch.record import Machine, Status
+from tests import samples
+from tests.gate.paired_cases import CELL, around, observation, sides, with_status
+
+OTHER = {
+    "gpu_name": "NVIDIA A100",
+    "gpu_uuid": "GPU-2",
+    "driver": "999",
+    "cuda": "12.0",
+    "power_limit_w": 350.0,
+    "sm_clock_mhz": 1200,
+    "memory_clock_mhz": 1593,
+    "cpu_model": "Other CPU",
+    "cpu_cores": 8,
+    "threads": 8,
+    "python": "3.12.1",
+    "torch": "2.11.0",
+    "transformers": "5.17.0",
+}
+
+
+def judge(pairs: list[tuple[list[Observation], list[Observation]]]) -> list[Verdict]:
+    """Judge pairs by the default policy."""
+    return gate(*sides(pairs), {}, Policy())
+
+
+def on(machine: Machine, created: str) -> Sample:
+    """Return a process on a machine."""
+    return replace(observe(replace(samples.run(samples.line()), machine=machine)), created=created)
+
+
+def test_every_field_of_the_fingerprint_is_covered() -> None:
+    """A new field needs a value here, and is compared from the day it exists."""
+    assert set(OTHER) == {field.name for field in fields(Machine)} - {"device"} == set(DIFFERABLE)
+
+
+@pytest.mark.parametrize("name", sorted(OTHER))
+def test_another_machine_is_not_comparable(name: str) -> None:
+    """Each field is named, with both values, and may differ where the policy says so."""
+    machine = samples.GPU
+    base = [on(machine, f"{i}") for i in range(6)]
+    head = [on(replace(machine, **{name: OTHER[name]}), f"{i}") for i in range(6)]
+
+    (verdict,) = gate(base, head, {}, Policy())
+
+    assert verdict.outcome is Outcome.NOT_COMPARABLE
+    assert verdict.reasons == (
+        f"other machine: {name} is {getattr(machine, name)} and {OTHER[name]}",
+    )
+    assert not verdict.advisory
+    (allowed,) = gate(base, head, {}, Policy(may_differ=(name,)))
+    assert allowed.outcome is not Outcome.NOT_COMPARABLE
+
+
+def test_one_process_elsewhere_is_enough() -> None:
+    """Also one of many, on the same side."""
+    base = [on(samples.GPU, f"{i}") for i in range(6)]
+    moved = [*base[:5], on(replace(samples.GPU, gpu_uuid="GPU-2"), "5")]
+
+    (verdict,) = gate(moved, base, {}, Policy())
+
+    assert verdict.outcome is Outcome.NOT_COMPARABLE
+
+
+@pytest.mark.parametrize("name", ["weights", "source", "seed", "items", "backend"])
+def test_another_subject_is_not_comparable(name: str) -> None:
+    """Weights, inputs and what ran."""
+    pairs = []
+    for ratio in around(1.0, 6):
+        theirs = replace(observation(), identity=((name, "a"),))
+        ours = replace(observation(10 * ratio), identity=((name, "b"),))
+        pairs.append(([theirs], [ours]))
+
+    (verdict,) = judge(pairs)
+
+    assert (verdict.outcome, verdict.reasons) == (
+        Outcome.NOT_COMPARABLE,
+        (f"{name} is 'a' and 'b'",),
+    )
+
+
+def test_missing_cells_have_verdicts_of_their_own() -> None:
+    """Gone is not comparable and counts; new is shown and does not."""
+    kept, gone, new = (observation(cell_id=name) for name in ("kept", "gone", "new"))
+    pairs = [
+        ([kept, gone], [replace(kept, latency_ms=10 * ratio), new]) for ratio in around(1.0, 6)
+    ]
+
+    first, second, third = judge(pairs)
+
+    assert (first.cell_id, first.outcome) == ("kept", Outcome.PASS)
+    assert (second.cell_id, second.outcome, second.advisory) == (
+        "new",
+        Outcome.NOT_COMPARABLE,
+        True,
+    )
+    assert (third.cell_id, third.outcome, third.advisory) == ("gone", Outcome.NOT_COMPARABLE, False)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outcome", "advisory"),
+    [
+        (Status.PASSED, Status.ERROR, Outcome.FAIL, False),
+        (Status.ERROR, Status.ERROR, Outcome.NOT_COMPARABLE, False),
+        (Status.ERROR, Status.PASSED, Outcome.NOT_COMPARABLE, False),
+        (Status.PASSED, Status.SKIPPED, Outcome.NOT_COMPARABLE, False),
+        (Status.SKIPPED, Status.PASSED, Outcome.NOT_COMPARABLE, False),
+        (Status.SKIPPED, Status.SKIPPED, Outcome.NOT_COMPARABLE, True),
+        (Status.PASSED, Status.NOT_RUN, Outcome.NOT_COMPARABLE, False),
+    ],
+)
+def test_what_was_not_measured_never_passes(
+    before: Status, after: Status, outcome: Outcome, advisory: bool
+) -> None:
+    """An error of the head alone is its fault; what neither side can run here is shown only."""
+    measured = observation()
+    theirs, ours = (
+        measured if status is Status.PASSED else with_status(measured, status, "why")
+        for status in (before, after)
+    )
+
+    (verdict,) = judge([([theirs], [ours])] * 6)
+
+    assert (verdict.cell_id, verdict.outcome, verdict.advisory) == (CELL, outcome, advisory)
+    assert "why" in verdict.reasons[0]
+
+
+def test_a_cell_that_one_side_lost_in_a_later_pair() -> None:
+    """It was asked for, so it is missing."""
+    pairs = [([observation()], [observation(10 * r)]) for r in around(1.2, 6)]
+    pairs.append(([observation()], []))
+
+    (verdict,) = judge(pairs)
+
+    assert verdict.reasons == ("measured on one side of a pair only",)
