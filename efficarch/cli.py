@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from efficarch.errors import EfficarchError
-from efficarch.gate import check_limits, compare, differing_fields, exit_code
+from efficarch.gate import Verdict, check_limits, compare, differing_fields, exit_code
 from efficarch.gate_command import add_compare, add_gate, run_compare, run_gate
 from efficarch.listing import markdown_tables
 from efficarch.models import OPTIONS, destination
@@ -42,10 +42,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_bench(commands.add_parser("bench", help="measure the suites and write the report"))
     gating = commands.add_parser("gate", help="measure two commits by turns and judge each cell")
     add_gate(gating)
-    gating.set_defaults(command=lambda arguments: run_gate(arguments, _say))
+    gating.set_defaults(command=lambda arguments: run_gate(arguments, _say, _write_gate_report))
     comparing = commands.add_parser("compare", help="judge stored run files, several a side")
     add_compare(comparing)
-    comparing.set_defaults(command=lambda arguments: run_compare(arguments, _say))
+    comparing.set_defaults(
+        command=lambda arguments: run_compare(arguments, _say, _write_gate_report)
+    )
     report = commands.add_parser("report", help="write the report of a run file, without torch")
     report.add_argument("run", type=Path)
     report.add_argument("--baseline", type=Path)
@@ -189,12 +191,21 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _write_report(run: Run, out: Path, baseline: Run | None, note: str) -> None:
-    # the one place that reaches the generator, which is `reports` in a bare checkout
-    installed = find_spec("efficarch.reports") is not None
-    reports: Any = import_module("efficarch.reports" if installed else "reports")
-    reports.write_report(
+    _reports().write_report(
         run, out / "index.html", out / "summary.md", baseline=baseline, baseline_note=note
     )
+
+
+def _write_gate_report(
+    verdicts: Sequence[Verdict], subjects: str, facts: Sequence[tuple[str, str]], out: Path
+) -> None:
+    _reports().write_gate_report(verdicts, subjects, facts, out)
+
+
+def _reports() -> Any:
+    """Return the generator: the one place that reaches it; `reports` in a bare checkout."""
+    installed = find_spec("efficarch.reports") is not None
+    return import_module("efficarch.reports" if installed else "reports")
 
 
 def _tune(arguments: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from efficarch.errors import EfficarchError
 from efficarch.experiment import Experiment, Options, interpreter, measure
 from efficarch.gate import Outcome, Verdict
 from efficarch.observation import Sample
-from efficarch.policy import load_policy
+from efficarch.policy import Policy, load_policy
 from efficarch.record import DTYPES, Limits
 from efficarch.store import load_sample, plain, write_text
 from efficarch.worktree import checked_out, differing_dependencies
@@ -27,17 +27,9 @@ CODES = {
 }
 """Exit codes, the one that counts most first."""
 
-MARKS = {
-    Outcome.FAIL: "✕ FAIL",
-    Outcome.NOT_COMPARABLE: "– NOT COMPARABLE",
-    Outcome.INCONCLUSIVE: "? INCONCLUSIVE",
-    Outcome.PASS: "✓ PASS",
-}
-
-MOST_CHARACTERS = 65_536
-"""What a comment on a pull request may have."""
-
 Say = Callable[[str], None]
+Report = Callable[[Sequence[Verdict], str, Sequence[tuple[str, str]], Path], None]
+"""Writes page and summary: verdicts, what was compared, further facts, and the folder."""
 
 
 def add_gate(parser: argparse.ArgumentParser) -> None:
@@ -77,7 +69,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--annotate", action="store_true", help="print GitHub annotations too")
 
 
-def run_gate(arguments: argparse.Namespace, say: Say) -> int:
+def run_gate(arguments: argparse.Namespace, say: Say, report: Report) -> int:
     """Run or go on with a paired experiment, judge it and return the exit code."""
     policy = load_policy(arguments.policy)
     if arguments.show_policy:
@@ -113,16 +105,21 @@ def run_gate(arguments: argparse.Namespace, say: Say) -> int:
                 "command to go on"
             ) from None
     verdicts = gate(*_sides(pairs), _limits(pairs), policy)
-    return _conclude(verdicts, len(pairs), arguments, say)
+    head = "the working tree" if arguments.head is None else arguments.head
+    subjects = (
+        f"{head} ({arms.head.commit[:12]}) against {arguments.base} ({arms.base.commit[:12]})"
+    )
+    return _conclude(verdicts, pairs, subjects, policy, arguments, say, report)
 
 
-def run_compare(arguments: argparse.Namespace, say: Say) -> int:
+def run_compare(arguments: argparse.Namespace, say: Say, report: Report) -> int:
     """Judge stored files, pair by pair in the order given, and return the exit code."""
     policy = load_policy(arguments.policy)
     base, head = ([load_sample(path) for path in side] for side in (arguments.base, arguments.head))
     pairs = list(zip(base, head, strict=False))
     verdicts = gate(base, head, _limits(pairs), policy)
-    return _conclude(verdicts, len(pairs), arguments, say)
+    subjects = f"{len(head)} files of the head against {len(base)} of the base"
+    return _conclude(verdicts, pairs, subjects, policy, arguments, say, report)
 
 
 def exit_code(verdicts: Sequence[Verdict]) -> int:
@@ -131,61 +128,37 @@ def exit_code(verdicts: Sequence[Verdict]) -> int:
     return next((code for outcome, code in CODES.items() if outcome in counted), 4)
 
 
-def summary(verdicts: Sequence[Verdict], pairs: int) -> str:
-    """Return the verdicts as Markdown, the worst first, within what a comment may have."""
-    ranked = sorted(verdicts, key=lambda verdict: list(CODES).index(verdict.outcome))
-    lines = [f"**{_headline(verdicts)}** ({pairs} pairs of fresh processes)", ""]
-    lines += ["| verdict | cell | head / base | pairs | why |", "|---|---|---|---|---|"]
-    size = sum(len(line) + 1 for line in lines)
-    for index, verdict in enumerate(ranked):
-        row = _row(verdict)
-        left = f"\n{len(ranked) - index} more cells are in verdicts.json."
-        if size + len(row) + 1 + len(left) > MOST_CHARACTERS:
-            lines.append(left)
-            break
-        lines.append(row)
-        size += len(row) + 1
-    return "\n".join(lines) + "\n"
-
-
-def _row(verdict: Verdict) -> str:
-    change = verdict.change
-    ratio = f"{change.value:.3f} [{change.low:.3f}, {change.high:.3f}]" if change else "–"
-    pairs = "–" if verdict.pairs is None else str(verdict.pairs)
-    entries = [
-        MARKS[verdict.outcome],
-        verdict.cell_id,
-        ratio,
-        pairs,
-        "; ".join(verdict.reasons),
-    ]
-    escaped = [entry.replace("|", "\\|").replace("\n", " ") for entry in entries]
-    return f"| {' | '.join(escaped)} |"
-
-
-def _headline(verdicts: Sequence[Verdict]) -> str:
-    counts = {
-        outcome: sum(v.outcome is outcome and not v.advisory for v in verdicts) for outcome in CODES
-    }
-    told = [f"{count} {outcome.value}" for outcome, count in counts.items() if count]
-    return ", ".join(told) or "nothing was judged"
-
-
 def _conclude(
-    verdicts: Sequence[Verdict], pairs: int, arguments: argparse.Namespace, say: Say
+    verdicts: Sequence[Verdict],
+    pairs: Sequence[tuple[Sample, Sample]],
+    subjects: str,
+    policy: Policy,
+    arguments: argparse.Namespace,
+    say: Say,
+    report: Report,
 ) -> int:
+    """Tell, write and report the verdicts."""
     code = exit_code(verdicts)
     out: Path = arguments.out
-    data = {"exit_code": code, "pairs": pairs, "verdicts": plain(list(verdicts))}
+    data = {"exit_code": code, "pairs": len(pairs), "verdicts": plain(list(verdicts))}
     write_text(out / "verdicts.json", json.dumps(data, indent=1) + "\n")
-    write_text(out / "summary.md", summary(verdicts, pairs))
+    facts = [(name, str(value)) for name, value in asdict(policy).items()]
+    facts += list(pairs[0][1].machine)
+    report(verdicts, f"{subjects}, {len(pairs)} pairs of fresh processes.", facts, out)
     for verdict in verdicts:
         if verdict.outcome is not Outcome.PASS:
-            say(f"{MARKS[verdict.outcome]} {verdict.cell_id}: {'; '.join(verdict.reasons)}")
+            say(f"{_word(verdict)} {verdict.cell_id}: {'; '.join(verdict.reasons)}")
             if arguments.annotate:
                 say(_annotation(verdict))
-    say(f"{_headline(verdicts)}; verdicts: {out / 'verdicts.json'}")
+    counts = {word: sum(_word(v) == word for v in verdicts) for word in map(_word, verdicts)}
+    say(", ".join(f"{count} {word}" for word, count in counts.items()))
+    say(f"report: {out / 'index.html'}")
     return code
+
+
+def _word(verdict: Verdict) -> str:
+    word = verdict.outcome.value.upper()
+    return f"({word})" if verdict.advisory else word
 
 
 def _annotation(verdict: Verdict) -> str:

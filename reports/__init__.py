@@ -1,14 +1,34 @@
 """The report generator: run files in, one self-contained HTML page and one Markdown summary out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from efficarch.gate import Verdict
 from efficarch.record import Run
 from efficarch.store import write_text
 
-from .render import html, markdown
+from .gate_view import build_gate
+from .render import gate_html, gate_markdown, html, markdown
 from .view import build
 
-__all__ = ["write_report"]
+__all__ = ["write_gate_report", "write_report"]
+
+
+def write_gate_report(
+    verdicts: Sequence[Verdict], subjects: str, facts: Sequence[tuple[str, str]], folder: Path
+) -> None:
+    """Write ``index.html`` and ``summary.md`` of a gate into a folder.
+
+    ``subjects`` says what was compared, ``facts`` are what else to show, by name.
+
+    Raises:
+        EfficarchError: the folder cannot be created or written.
+    """
+    page = build_gate(verdicts, subjects, facts)
+    # both are complete before either is written
+    page_text, summary_text = gate_html(page), gate_markdown(page)
+    write_text(folder / "index.html", page_text)
+    write_text(folder / "summary.md", summary_text)
 
 
 def write_report(

@@ -2,6 +2,7 @@
 
 import re
 from bisect import bisect_right
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .formats import count
+from .gate_view import GatePage
 from .groups import Group
 from .view import Line, Page
 
@@ -47,7 +49,24 @@ def html(page: Page) -> str:
     return fragment("page.html.j2", page)
 
 
-def fragment(template: str, page: Page) -> str:
+def gate_html(page: GatePage) -> str:
+    """Return the self-contained page of a gate."""
+    return fragment("gate.html.j2", page)
+
+
+def gate_markdown(page: GatePage) -> str:
+    """Return the summary of a gate: worst cells first, as many of them as a comment holds."""
+    template = _environment("markdown").get_template("gate.md.j2")
+
+    def summary(shown: int) -> str:
+        missing = len(page.rows) - shown
+        left_out = count(missing, "cell") if missing else ""
+        return _printable(template.render(page=page, rows=page.rows[:shown], left_out=left_out))
+
+    return summary(_most(len(page.rows), summary))
+
+
+def fragment(template: str, page: Page | GatePage) -> str:
     """Render one HTML template of a page: the whole or a part of it."""
     style = Markup((_FOLDER / "static" / "report.css").read_text(encoding="utf-8"))
     text = _environment("html").get_template(template).render(page=page, style=style)
@@ -56,13 +75,15 @@ def fragment(template: str, page: Page) -> str:
 
 def markdown(page: Page) -> str:
     """Return the summary: worst cells first, and as many of them as a comment holds."""
-    whole = _summary(page, len(page.entries))
-    if _fits(whole):
-        return whole
-    # the longest prefix that fits: rendered length grows with the number of rows
-    rows = range(1, len(page.entries) + 1)
-    shown = bisect_right(rows, 0, key=lambda n: 0 if _fits(_summary(page, n)) else 1)
-    return _summary(page, shown)
+    return _summary(page, _most(len(page.entries), lambda shown: _summary(page, shown)))
+
+
+def _most(entries: int, summary: Callable[[int], str]) -> int:
+    """Return how many entries a comment holds; rendered length grows with their number."""
+    if _fits(summary(entries)):
+        return entries
+    rows = range(1, entries + 1)
+    return bisect_right(rows, 0, key=lambda n: 0 if _fits(summary(n)) else 1)
 
 
 def _summary(page: Page, shown: int) -> str:

@@ -68,7 +68,7 @@ def test_an_unchanged_commit_passes_and_a_slow_one_fails(repo: Path, tmp_path: P
     status = git(repo, "status", "--porcelain")
     code, output, errors = finished(repo, "--base", "HEAD", "--out", str(tmp_path / "same"))
     assert (code, errors) == (0, "")
-    assert "2 pass" in output
+    assert "2 PASS" in output
 
     commit(repo, "slower", work_py=SLOW)
     code, output, errors = finished(

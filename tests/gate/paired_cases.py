@@ -1,7 +1,10 @@
 """Processes for the paired gate, built from latencies; no timing is behind them."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from efficarch.observation import Observation, Sample
 from efficarch.record import CosSim, Status
@@ -73,3 +76,20 @@ def around(ratio: float, count: int, spread: float = 0.002) -> list[float]:
 def with_status(cell: Observation, status: Status, message: str = "") -> Observation:
     """Return a cell that was not measured."""
     return replace(cell, status=status, message=message, latency_ms=None, cossim=None)
+
+
+def plain_file(path: Path, medians: dict[str, float], created: int, cpu: str = "A CPU") -> Path:
+    """Write a file as pytest-benchmark does, with what the gate reads of it."""
+    data: dict[str, Any] = {
+        "machine_info": {
+            "node": "host",
+            "cpu": {"brand_raw": cpu},
+            "system": "Linux",
+            "release": "6.1",
+            "python_version": "3.11.7",
+        },
+        "datetime": f"2026-01-01T00:00:{created:02d}",
+        "benchmarks": [{"fullname": n, "stats": {"median": m}} for n, m in medians.items()],
+    }
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return path

@@ -1,0 +1,75 @@
+"""Claims about the page and the summary of a gate."""
+
+from efficarch.gate import Outcome, Verdict
+from efficarch.record import Estimate
+from reports.gate_view import build_gate
+from reports.render import MARKDOWN_LIMIT, gate_html, gate_markdown
+
+FACTS = [("floor", "0.03"), ("torch", "2.13.0")]
+
+
+def verdict(outcome: Outcome, cell: str, *, advisory: bool = False, why: str = "why") -> Verdict:
+    """Return a verdict on a change of ten per cent."""
+    return Verdict(cell, outcome, (why,), Estimate(1.1, 1.0, 1.2), -0.01, advisory, pairs=6)
+
+
+def test_the_worst_comes_first_and_gives_the_page_its_verdict() -> None:
+    """What is advisory is in brackets and does not."""
+    page = build_gate(
+        [
+            verdict(Outcome.PASS, "good"),
+            verdict(Outcome.INCONCLUSIVE, "so so"),
+            verdict(Outcome.FAIL, "bad"),
+            verdict(Outcome.NOT_COMPARABLE, "new", advisory=True),
+        ],
+        "this against that",
+        FACTS,
+    )
+
+    assert [row.cell_id for row in page.rows] == ["bad", "so so", "good", "new"]
+    assert (page.verdict.word, page.headline) == (
+        "FAIL",
+        "1 cell fail, 1 cell inconclusive, 1 cell pass",
+    )
+    assert page.rows[-1].verdict.word == "(NOT COMPARABLE)"
+    assert (page.rows[0].change, page.rows[0].cossim) == ("+10.0 %", "-0.0100")
+
+
+def test_nothing_compared_is_no_pass() -> None:
+    """Neither is nothing but advice."""
+    advice = [verdict(Outcome.NOT_COMPARABLE, "new", advisory=True)]
+
+    assert build_gate([], "", []).verdict.word == "NOT COMPARABLE"
+    assert build_gate(advice, "", []).headline == "nothing was judged"
+
+
+def test_the_page_holds_everything_and_loads_nothing() -> None:
+    """Cells, reasons, facts; markup in any of them is shown as it is."""
+    text = gate_html(build_gate([verdict(Outcome.FAIL, "<b>", why="x < y")], "a & b", FACTS))
+
+    for words in ("&lt;b&gt;", "x &lt; y", "a &amp; b", "2.13.0", "+10.0 %"):
+        assert words in text
+    assert "<b>" not in text
+    assert "http:" not in text
+    assert "https:" not in text
+
+
+def test_the_summary_fits_into_a_comment() -> None:
+    """It says how many cells it leaves out; none of them is worse than one it shows."""
+    many = [verdict(Outcome.PASS, f"{'x' * 100}{n}") for n in range(1000)]
+
+    text = gate_markdown(build_gate([*many, verdict(Outcome.FAIL, "bad")], "", FACTS))
+
+    assert len(text.encode()) <= MARKDOWN_LIMIT
+    assert "| bad |" in text
+    shown = text.count("✓ PASS")
+    assert shown > 300
+    assert f"{1000 - shown} cells left out" in text
+
+
+def test_the_summary_notifies_nobody_and_keeps_its_table() -> None:
+    """Ids and reasons are other people's words."""
+    text = gate_markdown(build_gate([verdict(Outcome.FAIL, "a|b", why="@all `x`")], "", FACTS))
+
+    assert "a&#124;b" in text
+    assert "@all" not in text
