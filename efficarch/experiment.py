@@ -52,8 +52,8 @@ class Experiment:
     options: Options
 
     def path(self, pair: int, arm: str) -> Path:
-        """Return the run file of a process; pairs count from 0."""
-        return self.folder / "runs" / f"{pair + 1:02d}-{arm}.json"
+        """Return the run file of a process."""
+        return run_file(self.folder, pair, arm)
 
     def claim(self) -> None:
         """Take the folder for this experiment, or go on with it where it was interrupted.
@@ -84,11 +84,10 @@ class Experiment:
         Raises:
             RunFileError: one of them cannot be read.
         """
-        pairs: list[tuple[Sample, Sample]] = []
-        while all(self.path(len(pairs), arm).is_file() for arm in ARMS):
-            base, head = (load_sample(self.path(len(pairs), arm)) for arm in ARMS)
-            pairs.append((base, head))
-        return pairs
+        return [
+            (load_sample(self.path(pair, "base")), load_sample(self.path(pair, "head")))
+            for pair in range(finished_pairs(self.folder))
+        ]
 
     def measure_pair(self, pair: int, cells: Sequence[str] | None) -> float:
         """Measure what is missing of a pair and return how many seconds it took.
@@ -167,6 +166,19 @@ class Experiment:
                 f"a process of the {arm} left a file that cannot be read ({what}); finished pairs "
                 f"are kept; is the disk full? See {log}"
             ) from error
+
+
+def run_file(folder: Path, pair: int, arm: str) -> Path:
+    """Return where the run file of a process lies; pairs count from 0."""
+    return folder / "runs" / f"{pair + 1:02d}-{arm}.json"
+
+
+def finished_pairs(folder: Path) -> int:
+    """Return how many pairs, from the first on, have both of their files."""
+    pair = 0
+    while all(run_file(folder, pair, arm).is_file() for arm in ARMS):
+        pair += 1
+    return pair
 
 
 @contextmanager

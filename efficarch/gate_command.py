@@ -11,11 +11,12 @@ from types import FrameType
 
 from efficarch.decision import gate, undecided
 from efficarch.errors import EfficarchError
-from efficarch.experiment import Experiment, Options, interpreter, measure
+from efficarch.experiment import Experiment, Options, finished_pairs, interpreter, measure
 from efficarch.gate import Outcome, Verdict
 from efficarch.observation import Sample
 from efficarch.policy import Policy, load_policy
 from efficarch.record import DTYPES, Limits
+from efficarch.series import counted_pairs
 from efficarch.store import load_sample, plain, write_text
 from efficarch.worktree import checked_out, differing_dependencies
 
@@ -77,12 +78,25 @@ def run_gate(arguments: argparse.Namespace, say: Say, report: Report) -> int:
         return 0
     if arguments.base is None:
         raise EfficarchError("name the commit to compare with: --base REF")
+    try:
+        with _terminated_as_interrupted():
+            subjects, pairs = _measured(arguments, policy, say)
+            verdicts = gate(*_sides(pairs), _limits(pairs), policy)
+            return _conclude(verdicts, pairs, subjects, policy, arguments, say, report)
+    except KeyboardInterrupt:
+        raise EfficarchError(
+            f"interrupted; {finished_pairs(arguments.out)} finished pairs are kept in "
+            f"{arguments.out}, run the same command to go on"
+        ) from None
+
+
+def _measured(
+    arguments: argparse.Namespace, policy: Policy, say: Say
+) -> tuple[str, list[tuple[Sample, Sample]]]:
+    """Run or go on with the experiment; say what was compared, and return its pairs."""
     options = _options(arguments)
     pythons = arguments.base_python or interpreter(), arguments.head_python or interpreter()
-    with (
-        _terminated_as_interrupted(),
-        checked_out(Path.cwd(), arguments.base, arguments.head, pythons) as arms,
-    ):
+    with checked_out(Path.cwd(), arguments.base, arguments.head, pythons) as arms:
         differing = differing_dependencies(arms)
         if differing and None in (arguments.base_python, arguments.head_python):
             raise EfficarchError(
@@ -91,25 +105,15 @@ def run_gate(arguments: argparse.Namespace, say: Say, report: Report) -> int:
             )
         experiment = Experiment(arguments.out, arms, options)
         experiment.claim()
-        try:
-            pairs = measure(
-                experiment,
-                policy.pairs,
-                lambda found: undecided(*_sides(found), _limits(found), policy),
-                lambda done, look, seconds: say(_progress(done, look, seconds)),
-            )
-        except KeyboardInterrupt:
-            kept = len(experiment.finished())
-            raise EfficarchError(
-                f"interrupted; {kept} finished pairs are kept in {arguments.out}, run the same "
-                "command to go on"
-            ) from None
-    verdicts = gate(*_sides(pairs), _limits(pairs), policy)
+        pairs = measure(
+            experiment,
+            policy.pairs,
+            lambda found: undecided(*_sides(found), _limits(found), policy),
+            lambda done, look, seconds: say(_progress(done, look, seconds)),
+        )
     head = "the working tree" if arguments.head is None else arguments.head
-    subjects = (
-        f"{head} ({arms.head.commit[:12]}) against {arguments.base} ({arms.base.commit[:12]})"
-    )
-    return _conclude(verdicts, pairs, subjects, policy, arguments, say, report)
+    base = f"{arguments.base} ({arms.base.commit[:12]})"
+    return f"{head} ({arms.head.commit[:12]}) against {base}", pairs
 
 
 def run_compare(arguments: argparse.Namespace, say: Say, report: Report) -> int:
@@ -142,9 +146,9 @@ def _conclude(
     out: Path = arguments.out
     data = {"exit_code": code, "pairs": len(pairs), "verdicts": plain(list(verdicts))}
     write_text(out / "verdicts.json", json.dumps(data, indent=1) + "\n")
-    facts = [(name, str(value)) for name, value in asdict(policy).items()]
+    facts = [(name, str(value)) for name, value in asdict(policy).items() if value != ()]
     facts += list(pairs[0][1].machine)
-    report(verdicts, f"{subjects}, {len(pairs)} pairs of fresh processes.", facts, out)
+    report(verdicts, f"{subjects}; {counted_pairs(len(pairs))}.", facts, out)
     for verdict in verdicts:
         if verdict.outcome is not Outcome.PASS:
             say(f"{_word(verdict)} {verdict.cell_id}: {'; '.join(verdict.reasons)}")

@@ -81,7 +81,7 @@ class Series:
         change = estimate(self.values)
         value, low, high = (100 * (x - 1) for x in (change.value, change.low, change.high))
         found = f"{value:+.1f} % [{low:+.1f}, {high:+.1f}]"
-        return f"{self.metric} {found} over {len(self.values)} pairs"
+        return f"{self.metric} {found} over {counted_pairs(len(self.values))}"
 
 
 def pairs_of(cell_id: str, base: Sequence[Sample], head: Sequence[Sample]) -> Pairs:
@@ -128,6 +128,11 @@ def references(pairs: Mapping[str, Pairs], policy: Policy) -> Series | None:
     )
     floor, null = log1p(policy.floor), log1p(policy.null)
     return Series(REFERENCES, "latency of all references", values, longest.base_first, floor, null)
+
+
+def counted_pairs(count: int) -> str:
+    """Return a number of pairs in words."""
+    return "1 pair" if count == 1 else f"{count} pairs"
 
 
 def estimate(values: Sequence[float]) -> Estimate:

@@ -1,6 +1,6 @@
 """Error rates on resampled pairs: python -m benchmarks.gate_calibration.resampled RUNS.
 
-RUNS is the ``runs`` folder of a gate of a commit against itself. A simulated gate draws as many of
+RUNS is the folder that a gate of a commit against itself wrote. A simulated gate draws as many of
 its pairs as it needs, with replacement and whole, so that what cells of a process share stays, and
 exchanges the two sides of each by the toss of a coin, which for one commit changes nothing. Then
 the head's figures are multiplied by a slowdown, in all cells or in the first.
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from efficarch.decision import gate
 from efficarch.errors import EfficarchError
+from efficarch.experiment import finished_pairs, run_file
 from efficarch.gate import Outcome, Verdict
 from efficarch.observation import Observation, Sample
 from efficarch.policy import Policy, load_policy
@@ -46,14 +47,15 @@ class Tally:
 
 
 def recorded(folder: Path) -> list[Pair]:
-    """Read the pairs of a ``runs`` folder, with the cells that all of them measured.
+    """Read the pairs of a gate's folder, with the cells that all of them measured.
 
     Raises:
         EfficarchError: fewer than two pairs, or no cell that all measured.
     """
-    pairs: list[Pair] = []
-    while (paths := _paths(folder, len(pairs)))[0].is_file() and paths[1].is_file():
-        pairs.append((load_sample(paths[0]), load_sample(paths[1])))
+    pairs = [
+        (load_sample(run_file(folder, pair, "base")), load_sample(run_file(folder, pair, "head")))
+        for pair in range(finished_pairs(folder))
+    ]
     measured = [
         {cell_id for cell_id, cell in side.cells.items() if cell.latency_ms is not None}
         for pair in pairs
@@ -135,14 +137,10 @@ def _only(sample: Sample, cells: set[str]) -> Sample:
     return replace(sample, cells={k: cell for k, cell in sample.cells.items() if k in cells})
 
 
-def _paths(folder: Path, index: int) -> tuple[Path, Path]:
-    return folder / f"{index + 1:02d}-base.json", folder / f"{index + 1:02d}-head.json"
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Simulate, print the table, return the exit code."""
     parser = argparse.ArgumentParser(prog="resampled", description=__doc__.partition("\n")[0])
-    parser.add_argument("runs", type=Path, help="runs folder of a gate of a commit against itself")
+    parser.add_argument("runs", type=Path, help="folder of a gate of a commit against itself")
     parser.add_argument("--policy", type=Path, default=Path("pyproject.toml"))
     parser.add_argument("--gates", type=int, default=10_000, help="for no slowdown; else a tenth")
     options = parser.parse_args(arguments)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gate_calibration.resampled import Pair, main, recorded, simulate
+from efficarch.experiment import run_file
 from efficarch.policy import Policy
 from tests.gate.paired_cases import around, observation, plain_file, sides
 
@@ -47,10 +48,11 @@ def test_recorded_pairs_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[s
     """With the cells that all of them have; a folder without any is refused."""
     assert main([str(tmp_path)]) == 2
     assert "holds 0 pairs" in capsys.readouterr().err
+    (tmp_path / "runs").mkdir()
     for index in range(6):
         for arm in ("base", "head"):
             cells = {"a": 0.1 + 1e-5 * index, "b": 0.2} | ({"c": 0.1} if index else {})
-            plain_file(tmp_path / f"{index + 1:02d}-{arm}.json", cells, index)
+            plain_file(run_file(tmp_path, index, arm), cells, index)
 
     assert [sorted(base.cells) for base, _head in recorded(tmp_path)] == [["a", "b"]] * 6
     assert main([str(tmp_path), "--gates", "10", "--policy", str(tmp_path / "none")]) == 0
