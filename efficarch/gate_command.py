@@ -79,7 +79,7 @@ def run_gate(arguments: argparse.Namespace, say: Say, report: Report) -> int:
     if arguments.base is None:
         raise EfficarchError("name the commit to compare with: --base REF")
     try:
-        with _terminated_as_interrupted():
+        with _signals_as_interrupts():
             subjects, pairs = _measured(arguments, policy, say)
             verdicts = gate(*_sides(pairs), _limits(pairs), policy)
             return _conclude(verdicts, pairs, subjects, policy, arguments, say, report)
@@ -202,14 +202,18 @@ def _progress(done: int, look: int, seconds: float) -> str:
 
 
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM end the gate as Ctrl-C does, with everything tidied up."""
+def _signals_as_interrupts() -> Iterator[None]:
+    """Let SIGTERM end the gate as Ctrl-C does, with everything tidied up.
+
+    SIGINT too: a process that a shell started in the background ignores it unless told otherwise.
+    """
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
