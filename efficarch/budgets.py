@@ -19,13 +19,12 @@ cell needs a CosSim floor and at least one latency budget that applies on its de
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any
 
-from efficarch.errors import BudgetError
+from efficarch.errors import BudgetError, hint
 from efficarch.record import DEVICES, DTYPES, Cell, Limits, Weights
 
 FIELDS = (
@@ -92,9 +91,7 @@ def load_budgets(path: Path) -> list[Limit]:
 def _limit(entry: dict[str, Any], where: str) -> Limit:
     for key in entry:
         if key not in FIELDS:
-            near = get_close_matches(key, FIELDS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(FIELDS)}"
-            raise BudgetError(f"{where}: unknown field {key!r}; {hint}")
+            raise BudgetError(f"{where}: unknown field {key!r}; {hint(key, FIELDS)}")
     for key in ("cells", "reason"):
         if not isinstance(entry.get(key), str) or not entry[key].strip():
             raise BudgetError(f"{where}: {key!r} must be a sentence or glob, not empty")

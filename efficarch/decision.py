@@ -21,7 +21,7 @@ from statistics import median
 
 from efficarch.comparable import obstacles
 from efficarch.errors import EfficarchError
-from efficarch.gate import Outcome, Verdict
+from efficarch.gate import Outcome, Verdict, floor_breaches, latency_breaches
 from efficarch.observation import Sample
 from efficarch.paired import fewest_pairs, p_above, p_below, rejected, shift
 from efficarch.policy import CellPolicy, Policy
@@ -224,19 +224,9 @@ def _quality_failures(pairs: Pairs, held: CellPolicy, limits: Limits | None) -> 
     if not change >= -held.cossim_tolerance:
         failures.append(f"CosSim fell by {-change:.4f}")
     if limits is not None:
-        failures += _floor_failures([head for _base, head in _scored(pairs)], limits)
-    return failures
-
-
-def _floor_failures(found: Sequence[CosSim], limits: Limits) -> list[str]:
-    failures = []
-    mean, p5 = median(each.mean for each in found), median(each.p5 for each in found)
-    if not mean >= limits.cossim:
-        failures.append(f"CosSim {mean:.5f} is below its floor {limits.cossim:.5f}")
-    if limits.cossim_p5 is not None and not p5 >= limits.cossim_p5:
-        failures.append(
-            f"the 5th percentile of CosSim {p5:.5f} is below its floor {limits.cossim_p5:.5f}"
-        )
+        heads = [head for _base, head in _scored(pairs)]
+        mean, p5 = median(each.mean for each in heads), median(each.p5 for each in heads)
+        failures += floor_breaches(mean, p5, limits)
     return failures
 
 
@@ -254,17 +244,8 @@ def _budget_failures(pairs: Pairs, limits: Limits | None) -> list[str]:
     """Say which budgets the head breaks: those below the lower bound over its processes."""
     if limits is None:
         return []
-    failures = []
-    for name, words, budget, unit in (
-        ("latency_ms", "latency", limits.latency_ms, " ms"),
-        ("ratio", "latency ratio", limits.latency_ratio, ""),
-    ):
-        if budget is None or not pairs.have(name):
-            continue
-        found = estimate([log(getattr(each, name)) for each in pairs.head])
-        if found.low > budget:
-            failures.append(
-                f"{words} {found.value:.3f}{unit} [{found.low:.3f}, {found.high:.3f}] "
-                f"is above its budget {budget:.3f}{unit}"
-            )
-    return failures
+    latency_ms, ratio = (
+        estimate([log(getattr(each, name)) for each in pairs.head]) if pairs.have(name) else None
+        for name in ("latency_ms", "ratio")
+    )
+    return [] if latency_ms is None else latency_breaches(latency_ms, ratio, limits)

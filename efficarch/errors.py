@@ -1,5 +1,7 @@
 """The few errors a user can meet; each message says what, which value and what to do."""
 
+from collections.abc import Sequence
+
 
 class EfficarchError(Exception):
     """Bad input or an unusable environment; the command line turns it into exit code 2."""
@@ -11,11 +13,15 @@ class UnknownNameError(EfficarchError):
     @classmethod
     def of(cls, kind: str, name: str, known: list[str]) -> "UnknownNameError":
         """Name the nearest known name, or list all of them when none is near."""
-        from difflib import get_close_matches
+        return cls(f"unknown {kind} {name!r}; {hint(name, known)}")
 
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-        return cls(f"unknown {kind} {name!r}; {hint}")
+
+def hint(name: str, known: Sequence[str]) -> str:
+    """Return what to do about an unknown name: the nearest known one, or all of them."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
 
 
 class BudgetError(EfficarchError):

@@ -43,6 +43,9 @@ class Outcome(Enum):
     NOT_COMPARABLE = "not comparable"
 
 
+WORST_FIRST = (Outcome.FAIL, Outcome.NOT_COMPARABLE, Outcome.INCONCLUSIVE, Outcome.PASS)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The outcome for one cell with its reasons in words.
@@ -63,10 +66,13 @@ class Verdict:
     open: bool = False
 
 
-def latency_breaches(latency_ms: Estimate, ratio: Estimate, limits: Limits) -> list[str]:
-    """Say in words which latency budgets are broken: those below the interval's lower bound."""
+def latency_breaches(latency_ms: Estimate, ratio: Estimate | None, limits: Limits) -> list[str]:
+    """Say in words which latency budgets are broken: those below the interval's lower bound.
+
+    ``ratio`` is ``None`` where there is no reference, which breaks nothing.
+    """
     breaches = []
-    if limits.latency_ratio is not None and ratio.low > limits.latency_ratio:
+    if limits.latency_ratio is not None and ratio is not None and ratio.low > limits.latency_ratio:
         breaches.append(
             f"latency ratio {ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}] "
             f"is above its budget {limits.latency_ratio:.3f}"
@@ -84,15 +90,22 @@ def cossim_breach(measurement: Measurement, limits: Limits) -> str | None:
 
     With random weights CosSim says whether the output changed, not how good it is.
     """
-    found, floor = measurement.cossim, limits.cossim_p5
-    low = floor is not None and not found.p5 >= floor
-    if found.mean >= limits.cossim and not low:
-        return None
-    if measurement.weights is Weights.RANDOM:
+    breaches = floor_breaches(measurement.cossim.mean, measurement.cossim.p5, limits)
+    if breaches and measurement.weights is Weights.RANDOM:
         return "the output on random weights changed beyond its check"
-    if not found.mean >= limits.cossim:
-        return f"CosSim {found.mean:.5f} is below its floor {limits.cossim:.5f}"
-    return f"the 5th percentile of CosSim {found.p5:.5f} is below its floor {floor:.5f}"
+    return breaches[0] if breaches else None
+
+
+def floor_breaches(mean: float, p5: float, limits: Limits) -> list[str]:
+    """Say in words which floors of CosSim are broken; one that is not a number breaks both."""
+    breaches = []
+    if not mean >= limits.cossim:
+        breaches.append(f"CosSim {mean:.5f} is below its floor {limits.cossim:.5f}")
+    if limits.cossim_p5 is not None and not p5 >= limits.cossim_p5:
+        breaches.append(
+            f"the 5th percentile of CosSim {p5:.5f} is below its floor {limits.cossim_p5:.5f}"
+        )
+    return breaches
 
 
 def bits_breach(measurement: Measurement, limits: Limits) -> str | None:

@@ -12,7 +12,7 @@ from types import FrameType
 from efficarch.decision import gate, undecided
 from efficarch.errors import EfficarchError
 from efficarch.experiment import Experiment, Options, finished_pairs, interpreter, measure
-from efficarch.gate import Outcome, Verdict
+from efficarch.gate import WORST_FIRST, Outcome, Verdict
 from efficarch.observation import Sample
 from efficarch.policy import Policy, load_policy
 from efficarch.record import DTYPES, Limits
@@ -26,7 +26,7 @@ CODES = {
     Outcome.INCONCLUSIVE: 3,
     Outcome.PASS: 0,
 }
-"""Exit codes, the one that counts most first."""
+"""Exit codes by the worst verdict."""
 
 Say = Callable[[str], None]
 Report = Callable[[Sequence[Verdict], str, Sequence[tuple[str, str]], Path], None]
@@ -129,7 +129,7 @@ def run_compare(arguments: argparse.Namespace, say: Say, report: Report) -> int:
 def exit_code(verdicts: Sequence[Verdict]) -> int:
     """Return 1 for any FAIL, else 4 or 3 for what was not judged, else 0; 4 where nothing was."""
     counted = {verdict.outcome for verdict in verdicts if not verdict.advisory}
-    return next((code for outcome, code in CODES.items() if outcome in counted), 4)
+    return next((CODES[outcome] for outcome in WORST_FIRST if outcome in counted), 4)
 
 
 def _conclude(

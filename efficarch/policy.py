@@ -22,13 +22,12 @@ overrides an earlier one, field by field.
 
 import tomllib
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from efficarch.errors import PolicyError
+from efficarch.errors import PolicyError, hint
 from efficarch.record import Machine
 
 METRICS = ("auto", "latency", "ratio")
@@ -127,9 +126,7 @@ def _override(entry: dict[str, Any], where: str) -> Override:
 def _known(table: dict[str, Any], names: list[str], where: str) -> None:
     for key in table:
         if key not in names:
-            near = get_close_matches(key, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
-            raise PolicyError(f"{where}: unknown setting {key!r}; {hint}")
+            raise PolicyError(f"{where}: unknown setting {key!r}; {hint(key, names)}")
 
 
 def _value(name: str, value: Any, where: str) -> Any:

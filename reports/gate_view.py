@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from efficarch.gate import Outcome, Verdict
+from efficarch.gate import WORST_FIRST, Outcome, Verdict
 
 from .badges import Badge, badge
 from .facts import Fact
 from .formats import ABSENT, count, percent, percent_interval
-
-WORST_FIRST = (Outcome.FAIL, Outcome.NOT_COMPARABLE, Outcome.INCONCLUSIVE, Outcome.PASS)
 
 READING = (
     "One pair is two fresh processes, one of each commit, one right after the other; a process "
