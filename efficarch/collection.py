@@ -34,6 +34,8 @@ class Session:
 
     lines: dict[str, Line] = field(default_factory=dict)
     clock_overhead_ms: float = 0.0
+    plan: ProcessPlan | None = None
+    """Of the gate that started this process; ``None`` where none did."""
 
 
 def device_of(config: pytest.Config) -> str:
@@ -88,8 +90,12 @@ def follow(plan: ProcessPlan, session: Session, items: list[pytest.Item]) -> lis
         line = lines.get(item.nodeid)
         return "" if line is None else plan.place(line.cell.id)
 
-    left = [i for i in items if i.nodeid in lines and not plan.selects(lines[i.nodeid].cell.id)]
-    items[:] = sorted((item for item in items if item not in left), key=place)
+    def selected(item: pytest.Item) -> bool:
+        line = lines.get(item.nodeid)
+        return line is None or plan.selects(line.cell.id)
+
+    left = [item for item in items if not selected(item)]
+    items[:] = sorted(filter(selected, items), key=place)
     return left
 
 

@@ -78,17 +78,6 @@ class Experiment:
                 "choose another --out or remove it"
             )
 
-    def finished(self) -> list[tuple[Sample, Sample]]:
-        """Return base and head of the pairs whose two files are there, in order.
-
-        Raises:
-            RunFileError: one of them cannot be read.
-        """
-        return [
-            (load_sample(self.path(pair, "base")), load_sample(self.path(pair, "head")))
-            for pair in range(finished_pairs(self.folder))
-        ]
-
     def measure_pair(self, pair: int, cells: Sequence[str] | None) -> float:
         """Measure what is missing of a pair and return how many seconds it took.
 
@@ -181,6 +170,20 @@ def finished_pairs(folder: Path) -> int:
     return pair
 
 
+def load_pair(folder: Path, pair: int) -> tuple[Sample, Sample]:
+    """Read base and head of a finished pair.
+
+    Raises:
+        RunFileError: one of them cannot be read.
+    """
+    return load_sample(run_file(folder, pair, "base")), load_sample(run_file(folder, pair, "head"))
+
+
+def load_pairs(folder: Path) -> list[tuple[Sample, Sample]]:
+    """Read all finished pairs, in order; see `load_pair`."""
+    return [load_pair(folder, pair) for pair in range(finished_pairs(folder))]
+
+
 @contextmanager
 def _child(
     command: Sequence[str], folder: Path, environment: dict[str, str], output: IO[bytes]
@@ -240,14 +243,14 @@ def measure(
     ``tell`` hears, before each pair, how many are finished, how many the next look needs, and how
     many seconds a pair last took (0 where none has).
     """
-    pairs = experiment.finished()
+    pairs = load_pairs(experiment.folder)
     seconds = 0.0
     cells: list[str] | None = None
     for look in looks:
         while len(pairs) < look:
             tell(len(pairs), look, seconds)
             seconds = experiment.measure_pair(len(pairs), cells)
-            pairs = experiment.finished()
+            pairs.append(load_pair(experiment.folder, len(pairs)))
         cells = undecided(pairs[:look])
         if not cells:
             return pairs[:look]

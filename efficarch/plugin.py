@@ -86,12 +86,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     try:
         _check_options(config)
-        register(config.stash[SESSION], config, benches)
-        plan = current()
+        session = config.stash[SESSION]
+        register(session, config, benches)
+        session.plan = current()
     except EfficarchError as error:
         raise pytest.UsageError(str(error)) from error
-    if plan is not None:
-        left = follow(plan, config.stash[SESSION], items)
+    if session.plan is not None:
+        left = follow(session.plan, session, items)
         config.hook.pytest_deselected(items=left)
 
 
@@ -248,6 +249,7 @@ def _efficarch_encoders(request: pytest.FixtureRequest) -> "Encoders":
     from efficarch.contests.encoders import Encoders
 
     config = request.config
+    plan = config.stash[SESSION].plan
     device = device_of(config)
     torch.manual_seed(SEED)
     return Encoders(
@@ -258,7 +260,7 @@ def _efficarch_encoders(request: pytest.FixtureRequest) -> "Encoders":
             locations={model: _location(config, option) for option, model in OPTIONS.items()},
             rounds=config.getoption("efficarch_rounds") or ROUNDS[device],
             seed=SEED,
-            timing_only=(plan := current()) is not None and plan.timing_only,
+            timing_only=plan is not None and plan.timing_only,
         )
     )
 

@@ -13,6 +13,7 @@ import re
 import tempfile
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -91,9 +92,13 @@ def load_run(path: Path) -> Run:
             duplicate cells, no rounds, a timing that is NaN, infinite or not positive, or anything
             else that `run_checks` refuses.
     """
+    return _parsed(path, parse_run)
+
+
+def _parsed(path: Path, parse: Callable[[Any], T]) -> T:
     data = _read(path)
     try:
-        return parse_run(data)
+        return parse(data)
     except RecursionError as error:
         raise RunFileError(f"{path}: {_TOO_DEEP}") from error
     except RunFileError as error:
@@ -122,13 +127,12 @@ def load_sample(path: Path) -> Sample:
     Raises:
         RunFileError: as for `load_run`.
     """
-    data = _read(path)
-    if isinstance(data, dict) and "efficarch" in data:
-        return observe(load_run(path))
-    try:
-        return _foreign(data)
-    except RunFileError as error:
-        raise RunFileError(f"{path}: {error}") from error
+    return _parsed(path, _sample)
+
+
+def _sample(data: Any) -> Sample:
+    ours = isinstance(data, dict) and "efficarch" in data
+    return observe(parse_run(data)) if ours else _foreign(data)
 
 
 def _foreign(data: Any) -> Sample:

@@ -22,8 +22,6 @@ DEPENDENCY_FILES = (
     "setup.py",
 )
 
-WORKING_TREE = "working tree"
-
 
 @dataclass(frozen=True)
 class Tree:
@@ -141,7 +139,7 @@ def _snapshot(repository: Path, folder: Path) -> str:
         for who in ("AUTHOR", "COMMITTER")
         for what, value in (("NAME", "efficarch"), ("EMAIL", "efficarch@localhost"))
     }
-    message = f"{WORKING_TREE} of {head}"
+    message = f"working tree of {head}"
     return _git(
         repository, "commit-tree", tree, "-p", head, "-m", message, environment=index | identity
     )

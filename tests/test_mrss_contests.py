@@ -212,3 +212,11 @@ def test_model_of_words_is_refused() -> None:
 
     with pytest.raises(EfficarchError, match="vocabulary of 32, bits per byte need one of 256"):
         model_saving_contest(subject, deferral, segments())
+
+
+def test_segments_that_leave_nothing_to_predict_are_refused() -> None:
+    """Bits per byte of a single byte would be no number."""
+    with pytest.raises(EfficarchError, match="segments of 1 bytes leave nothing to predict"):
+        model_saving_contest(
+            byte_model(), Deferral(planner("none", 0.0), "naive", "readout"), segments()[:, :1]
+        )

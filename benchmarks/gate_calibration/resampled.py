@@ -18,12 +18,11 @@ from pathlib import Path
 
 from efficarch.decision import gate
 from efficarch.errors import EfficarchError
-from efficarch.experiment import finished_pairs, run_file
+from efficarch.experiment import load_pairs
 from efficarch.gate import Outcome, Verdict
 from efficarch.observation import Observation, Sample
 from efficarch.policy import Policy, load_policy
 from efficarch.series import REFERENCES
-from efficarch.store import load_sample
 
 SLOWDOWNS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1)
 
@@ -52,10 +51,7 @@ def recorded(folder: Path) -> list[Pair]:
     Raises:
         EfficarchError: fewer than two pairs, or no cell that all measured.
     """
-    pairs = [
-        (load_sample(run_file(folder, pair, "base")), load_sample(run_file(folder, pair, "head")))
-        for pair in range(finished_pairs(folder))
-    ]
+    pairs = load_pairs(folder)
     measured = [
         {cell_id for cell_id, cell in side.cells.items() if cell.latency_ms is not None}
         for pair in pairs

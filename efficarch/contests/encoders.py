@@ -84,7 +84,6 @@ class Encoders:
             context=lambda: reducer.attach(subject.model),
         )
         reference, dense_costs = self._dense_side(photos, batch)
-        quick = self.settings.timing_only
         with reduced.context():
             embeddings, costs = _observed(
                 subject, self._scored(photos, batch), batch, self.settings.device
@@ -98,7 +97,7 @@ class Encoders:
             cossim=summarise(similarity),
             cossim_items=tuple(similarity.tolist()),
             quality=Quality()
-            if quick
+            if self.settings.timing_only
             else self._companions[model].of(embeddings, reference, list(map(label_of, images))),
             items=batch,
             weights=subject.weights,

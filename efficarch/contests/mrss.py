@@ -220,9 +220,7 @@ def _read(model: nn.Module, segments: Tensor) -> _Reading:  # [S, L]
     return _Reading(tuple(bits), torch.cat(states))
 
 
-def _observe(
-    model: nn.Module, deferral: Deferral, segments: Tensor
-) -> tuple[_Recorder, "_Reading"]:
+def _observe(model: nn.Module, deferral: Deferral, segments: Tensor) -> tuple[_Recorder, _Reading]:
     recorder = _Recorder()
     with attached(
         model,

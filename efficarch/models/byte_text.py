@@ -148,10 +148,6 @@ def bits_per_byte(model: nn.Module, segments: Tensor) -> Tensor:  # [count, leng
     Raises:
         EfficarchError: the segments are shorter than 2 bytes.
     """
-    if segments.shape[-1] < 2:
-        raise EfficarchError(
-            f"segments of {segments.shape[-1]} bytes leave nothing to predict; take at least 2"
-        )
     return torch.stack(
         [
             bits_to_predict(segment, model(input_ids=segment[None], use_cache=False).logits[0])
@@ -161,7 +157,15 @@ def bits_per_byte(model: nn.Module, segments: Tensor) -> Tensor:  # [count, leng
 
 
 def bits_to_predict(segment: Tensor, logits: Tensor) -> Tensor:  # [length], [length, 256] -> []
-    """Return the mean bits of the bytes after the first, each by the logits before it, float64."""
+    """Return the mean bits of the bytes after the first, each by the logits before it, float64.
+
+    Raises:
+        EfficarchError: the segment is shorter than 2 bytes.
+    """
+    if len(segment) < 2:
+        raise EfficarchError(
+            f"segments of {len(segment)} bytes leave nothing to predict; take at least 2"
+        )
     return F.cross_entropy(logits[:-1].double(), segment[1:]) / math.log(2)
 
 
