@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, sqrt
 from typing import TypeVar
 
 import torch
@@ -16,11 +16,11 @@ from efficarch.timing import Clock, warm_up
 
 T = TypeVar("T")
 
-Repeat = Callable[[Callable[[], None]], None]
-"""Runs a round as often as the session asks; pytest-benchmark's ``pedantic`` in a suite."""
+Repeat = Callable[[Callable[[], None], int], None]
+"""Runs a round so many times; pytest-benchmark's ``pedantic`` in a suite."""
 
 ROUND_MS = 100.0
-MOST_PAIRS = 31
+MOST_PAIRS = 30
 """A round of quick calls takes more pairs, until both sides fill ``ROUND_MS``; ``MOST_PAIRS`` is
 the most. Ten rounds of single pairs of a few milliseconds would all lie within one burst of
 interference, and an interval over them could not know (docs/measuring.md)."""
@@ -185,9 +185,13 @@ class Rounds:
         return self._time(self._contest.subject), reference
 
     def round(self, pairs: int) -> tuple[float, float]:
-        """Time some pairs and keep the median of each side."""
+        """Time some pairs and keep, of each side, the geometric mean of its medians in both orders.
+
+        A call that follows the other side finds colder caches than one that follows its own kind.
+        One median over both would jump between the two from round to round.
+        """
         subjects, references = zip(*(self.pair() for _pair in range(pairs)), strict=True)
-        self.rounds.append((median(subjects), median(references)))
+        self.rounds.append((_centre(subjects), _centre(references)))
         return self.rounds[-1]
 
     def _time(self, arm: Arm) -> float:
@@ -195,18 +199,33 @@ class Rounds:
             return self._clock.time_ms(arm.call)
 
 
-def pairs_per_round(discarded: Sequence[tuple[float, float]]) -> int:
-    """Return how many pairs fill a round, from those of the warm-up; always an odd number.
+def _centre(times: Sequence[float]) -> float:
+    """Return the middle of calls that took the two orders in turns."""
+    if len(times) == 1:
+        return times[0]
+    return sqrt(median(times[::2]) * median(times[1::2]))
 
-    Odd, because a round then begins with the other arm than the one before it, and what a drift
-    adds to one side of a round it takes off the next. The fastest pair counts: a burst during the
-    warm-up must not make the rounds short.
+
+def pairs_per_round(discarded: Sequence[tuple[float, float]]) -> int:
+    """Return how many pairs fill a round, from those of the warm-up; one or an even number.
+
+    Even, so that both orders occur as often and a drift favours neither side. The fastest pair
+    counts: a burst during the warm-up must not make the rounds short.
     """
     fastest = min(subject + reference for subject, reference in discarded)
     if fastest * MOST_PAIRS <= ROUND_MS:
         return MOST_PAIRS
     needed = ceil(ROUND_MS / fastest)
-    return needed if needed % 2 else needed + 1
+    return needed if needed == 1 else needed + needed % 2
+
+
+def rounds_needed(discarded: Sequence[tuple[float, float]], pairs: int, settings: Settings) -> int:
+    """Return how many rounds of so many pairs to measure: for as long as the settings ask."""
+    fastest = min(subject + reference for subject, reference in discarded)
+    if settings.rounds * pairs * fastest >= settings.measured_ms:
+        return settings.rounds
+    needed = ceil(settings.measured_ms / (pairs * fastest))
+    return needed + needed % 2  # rounds of one pair: both orders as often
 
 
 def measure(
@@ -221,9 +240,11 @@ def measure(
 
     ``advance`` is told the subject's milliseconds of every round.
     """
+    discarded = warm_up(Rounds(contest, clock).pair)
+    # from the start of an order: the two processes of a gate's pair then have the same one
     rounds = Rounds(contest, clock)
-    pairs = pairs_per_round(warm_up(rounds.pair))
-    repeat(lambda: advance(rounds.round(pairs)[0]))
+    pairs = pairs_per_round(discarded)
+    repeat(lambda: advance(rounds.round(pairs)[0]), rounds_needed(discarded, pairs, settings))
     subject, reference = zip(*rounds.rounds, strict=True)
     latency = median_interval(subject)
     return Measurement(

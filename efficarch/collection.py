@@ -14,6 +14,7 @@ from efficarch.probe import choose_device, device_name
 from efficarch.process_plan import ProcessPlan
 from efficarch.record import Cell, Limits, Measurement, Status
 from efficarch.timing import Odometer
+from efficarch.turns import Turns
 
 
 @dataclass
@@ -36,6 +37,8 @@ class Session:
     clock_overhead_ms: float = 0.0
     plan: ProcessPlan | None = None
     """Of the gate that started this process; ``None`` where none did."""
+    turns: Turns | None = None
+    """With the other process of the pair."""
 
 
 def device_of(config: pytest.Config) -> str:
@@ -86,9 +89,9 @@ def follow(plan: ProcessPlan, session: Session, items: list[pytest.Item]) -> lis
     """
     lines = session.lines
 
-    def place(item: pytest.Item) -> str:
+    def place(item: pytest.Item) -> tuple[str, str]:
         line = lines.get(item.nodeid)
-        return "" if line is None else plan.place(line.cell.id)
+        return ("", "") if line is None else plan.place(line.cell.id)
 
     def selected(item: pytest.Item) -> bool:
         line = lines.get(item.nodeid)

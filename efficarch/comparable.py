@@ -1,11 +1,54 @@
 """What keeps paired processes from being compared; nothing compared is never a pass."""
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 from efficarch.gate import Outcome, Verdict
 from efficarch.observation import Observation, Sample
 from efficarch.policy import Policy
 from efficarch.record import Status
+
+FOREIGN_CPU_SHARE = 0.1
+"""How much of the machine's CPU time others may take while a cell is measured on the CPU."""
+
+MOST_DISTURBED = 0.2
+"""The largest share of a cell's processes that may be disturbed: tests bear a few."""
+
+CLOCK_IMBALANCE = 0.02
+"""By how much the median SM clocks of the two sides may differ."""
+
+
+def disturbance(
+    base: Sequence[Observation], head: Sequence[Observation], device: str
+) -> str | None:
+    """Say what else went on while a cell was measured, if that may have decided its speed."""
+    words = [_disturbed(each, device) for each in (*base, *head)]
+    disturbed = [each for each in words if each is not None]
+    if len(disturbed) > MOST_DISTURBED * len(words):
+        kind = max(set(disturbed), key=lambda each: (disturbed.count(each), each))
+        return f"{kind} in {len(disturbed)} of {len(words)} processes"
+    before, after = ([c for c in map(_sm_clock, side) if c] for side in (base, head))
+    if before and after and abs(median(after) / median(before) - 1) > CLOCK_IMBALANCE:
+        clocks = f"{median(before):.0f} MHz in the base, {median(after):.0f} in the head"
+        return f"the SM clock was {clocks}"
+    return None
+
+
+def _disturbed(observed: Observation, device: str) -> str | None:
+    seen = observed.conditions
+    if seen is None:
+        return None
+    if seen.throttling:
+        return f"the GPU was throttled by {', '.join(seen.throttling)}"
+    if seen.foreign_gpu_processes:
+        return "another process computed on the GPU"
+    if device == "cpu" and (seen.foreign_cpu_share or 0) > FOREIGN_CPU_SHARE:
+        return f"others took more than {100 * FOREIGN_CPU_SHARE:.0f} % of the CPU"
+    return None
+
+
+def _sm_clock(observed: Observation) -> int | None:
+    return None if observed.conditions is None else observed.conditions.sm_clock_mhz
 
 
 def differing_machines(samples: Sequence[Sample], policy: Policy) -> list[str]:

@@ -7,7 +7,7 @@ one per pair of fresh processes, symmetric about the logarithm of the true slowd
   cells and metrics; its estimate reaches ``floor``; and both orders within a pair agree. Or CosSim,
   memory or a hand-written limit says so.
 - PASS: the slowdown is below ``floor`` by the same test, and nothing else is wrong.
-- INCONCLUSIVE: neither, after all pairs.
+- INCONCLUSIVE: neither, after all pairs; or the machine was too disturbed to say.
 
 Cells are judged at fixed numbers of pairs (``Policy.pairs``). Each look at which a rejection is
 possible at all spends an equal share of the allowed error, so the sum over the looks holds it
@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from math import expm1, log
 from statistics import median
 
-from efficarch.comparable import obstacles
+from efficarch.comparable import disturbance, obstacles
 from efficarch.errors import EfficarchError
 from efficarch.gate import Outcome, Verdict, floor_breaches, latency_breaches
 from efficarch.observation import Sample
@@ -62,7 +62,8 @@ def gate(
     ids = list(dict.fromkeys(cell_id for side in (head, base) for s in side for cell_id in s.cells))
     verdicts = dict(obstacles(ids, base, head, policy))
     pairs = {each: pairs_of(each, base, head) for each in ids if each not in verdicts}
-    by_ratio = uses_ratio(policy, dict(base[0].machine).get("device", ""))
+    device = dict(base[0].machine).get("device", "")
+    by_ratio = uses_ratio(policy, device, in_turns=all(each.in_turns for each in pairs.values()))
     common = references(pairs, policy) if by_ratio else None
     series = {
         cell_id: series_of(cell_id, each, policy, by_ratio=by_ratio)
@@ -79,7 +80,7 @@ def gate(
         worse = _worse([s for lines in still.values() for s in lines], tests, policy)
         for cell_id, lines in still.items():
             verdicts[cell_id] = _judge(
-                lines, worse, pairs[cell_id].first(look), limits.get(cell_id), policy
+                lines, worse, pairs[cell_id].first(look), limits.get(cell_id), policy, device
             )
     found = [verdicts[cell_id] for cell_id in ids]
     return found if common is None else [*found, _judge_references(common, tests, policy)]
@@ -95,9 +96,14 @@ def undecided(
     return [verdict.cell_id for verdict in gate(base, head, limits, policy) if verdict.open]
 
 
-def uses_ratio(policy: Policy, device: str) -> bool:
-    """Whether cells are judged by their ratio to the reference instead of their latency."""
-    return policy.metric == "ratio" or (policy.metric == "auto" and device == "cpu")
+def uses_ratio(policy: Policy, device: str, *, in_turns: bool) -> bool:
+    """Whether cells are judged by their ratio to the reference instead of their latency.
+
+    On the CPU that takes the machine's drift out, unless both sides took turns within it.
+    """
+    return policy.metric == "ratio" or (
+        policy.metric == "auto" and device == "cpu" and not in_turns
+    )
 
 
 def error_share(policy: Policy, error: float, tests: int, pairs: int) -> float:
@@ -134,16 +140,23 @@ def _judge(
     pairs: Pairs,
     limits: Limits | None,
     policy: Policy,
+    device: str,
 ) -> Verdict:
     """Judge one cell by what its pairs say; the first line is its speed."""
     cell_id, count = lines[0].cell_id, len(pairs.base)
     held = policy.of(cell_id)
-    reasons = [line.words for line in lines if (cell_id, line.metric) in worse]
+    disturbed = disturbance(pairs.base, pairs.head, device)
+    reasons = [
+        line.words
+        for line in lines
+        if (cell_id, line.metric) in worse and (disturbed is None or line.metric == MEMORY)
+    ]
     reasons += _quality_failures(pairs, held, limits) + _memory_failures(pairs, held)
-    reasons += _budget_failures(pairs, limits)
+    reasons += _budget_failures(pairs, limits) if disturbed is None else []
     outcome = Outcome.FAIL
     if not reasons:
-        reasons = [
+        reasons = [] if disturbed is None else [disturbed]
+        reasons += [
             f"{line.words}: cannot be told from {100 * expm1(line.floor):.1f} %"
             for line in lines
             if not (_is_no_larger(pairs) if line.metric == MEMORY else _below(line, policy))

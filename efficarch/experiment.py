@@ -1,33 +1,51 @@
 """The paired experiment: two commits in worktrees, measured by turns in fresh processes.
 
 Each process is a pytest session of the arm's own suites with the arm's own code. Both processes of
-a pair measure the same cells in the same shuffled order; which arm goes first is drawn, balanced
-over every two pairs (ABBA or BAAB). A process's file is in place only when it is complete, so
-whatever interrupts an experiment, the same command goes on behind the last finished pair.
+a pair run side by side and measure the same cells in the same shuffled order, round by round in
+turns; which arm begins is drawn, balanced over every two pairs (ABBA or BAAB). Files are in place
+only when both are complete, so whatever interrupts an experiment, the same command goes on behind
+the last finished pair.
 """
 
 import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Thread
 from typing import IO
 
+from efficarch import turns as turns_module
 from efficarch.errors import EfficarchError, RunFileError
 from efficarch.observation import Sample
 from efficarch.process_plan import VARIABLE, ProcessPlan
 from efficarch.store import load_sample, write_text
 from efficarch.timing import seconds_now
+from efficarch.turns import Conductor
 from efficarch.worktree import Arms
 
 ARMS = ("base", "head")
 
 KILL_AFTER_S = 10
+POLL_S = 0.1
+
+ENDED = (0, 1)
+"""Exit codes of pytest: all passed, or some test failed and says so in the file."""
+
+STEADY_MEMORY = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TOP_PAD_": str(2**26),
+    "MALLOC_TRIM_THRESHOLD_": str(2**34),
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+"""For glibc: keep freed memory instead of returning it, and ask for huge pages. Otherwise the same
+process is faster or slower by where its memory came to lie (docs/measuring.md)."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,8 @@ class Options:
     seed: int
     timeout_s: int
     """Longest a process may take."""
+    cells: tuple[str, ...] | None = None
+    """Cell ids or globs of them to begin with; ``None`` for all that pytest selects."""
 
 
 @dataclass(frozen=True)
@@ -86,30 +106,62 @@ class Experiment:
         """
         start = seconds_now()
         plan = ProcessPlan(
-            cells=None if cells is None else tuple(cells),
+            cells=self.options.cells if cells is None else tuple(cells),
             seed=self.options.seed + pair,
             timing_only=pair > 0,
         )
-        for arm in order(self.options.seed, pair):
-            if not self.path(pair, arm).is_file():
-                self._run(pair, arm, plan)
+        files = {arm: _Files(self.path(pair, arm)) for arm in order(self.options.seed, pair)}
+        try:
+            codes = self._processes(files, plan)
+            for arm, code in codes.items():
+                self._accept(code, arm, files[arm])
+            for each in files.values():
+                each.partial.replace(each.target)
+        finally:
+            for each in files.values():
+                each.partial.unlink(missing_ok=True)
+                each.plan.unlink(missing_ok=True)
+        for each in files.values():
+            each.log.unlink()
         return seconds_now() - start
 
-    def _run(self, pair: int, arm: str, plan: ProcessPlan) -> None:
-        target = self.path(pair, arm)
-        stem = target.with_suffix("")
-        partial, told, log = (stem.with_suffix(end) for end in (".partial", ".plan", ".log"))
-        plan.write(told)
-        try:
-            code = self._process(arm, partial, told, log)
-            self._accept(code, arm, partial, log)
-            partial.replace(target)
-        finally:
-            for path in (partial, told):
-                path.unlink(missing_ok=True)
-        log.unlink()
+    def _processes(self, files: Mapping[str, "_Files"], plan: ProcessPlan) -> dict[str, int]:
+        """Run both processes of a pair, the first of which begins every cell; return exit codes.
 
-    def _process(self, arm: str, partial: Path, told: Path, log: Path) -> int:
+        Where one ends badly, the other is stopped: its pair is lost.
+        """
+        running: dict[str, subprocess.Popen[bytes]] = {}
+        connections: dict[str, socket.socket] = {}
+        codes: dict[str, int] = {}
+        with ExitStack() as stack:
+            for arm, each in files.items():
+                plan.write(each.plan)
+                ours, theirs = socket.socketpair()
+                connections[arm] = ours
+                with theirs:
+                    running[arm] = stack.enter_context(self._process(arm, each, theirs))
+            conductor = Conductor(connections, plan.place)
+            Thread(target=conductor.run, daemon=True).start()
+            end = seconds_now() + self.options.timeout_s
+            while running:
+                for arm, process in list(running.items()):
+                    with suppress(subprocess.TimeoutExpired):
+                        codes[arm] = process.wait(POLL_S)
+                        del running[arm]
+                if any(code not in ENDED for code in codes.values()):
+                    break
+                if seconds_now() > end:
+                    late = conductor.awaited if len(running) > 1 else next(iter(running))
+                    raise EfficarchError(
+                        f"a process of the {late} took more than {self.options.timeout_s} s and "
+                        f"was stopped; see {files[late].log}, or allow more with --timeout"
+                    )
+        return codes
+
+    @contextmanager
+    def _process(
+        self, arm: str, files: "_Files", turns: socket.socket
+    ) -> Iterator["subprocess.Popen[bytes]"]:
         tree = self.arms.base if arm == "base" else self.arms.head
         command = [
             str(tree.python),
@@ -121,28 +173,31 @@ class Experiment:
             "-p",
             "no:cacheprovider",
             "--benchmark-quiet",
-            f"--benchmark-json={partial}",
+            f"--benchmark-json={files.partial}",
             *self.options.pytest,
         ]
-        environment = {**os.environ, VARIABLE: str(told), "PYTHONDONTWRITEBYTECODE": "1"}
-        with log.open("wb") as output, _child(command, tree.path, environment, output) as process:
-            try:
-                return process.wait(self.options.timeout_s)
-            except subprocess.TimeoutExpired as error:
-                raise EfficarchError(
-                    f"a process of the {arm} took more than {self.options.timeout_s} s and was "
-                    f"stopped; see {log}, or allow more with --timeout"
-                ) from error
+        environment = {
+            **STEADY_MEMORY,
+            **os.environ,
+            VARIABLE: str(files.plan),
+            turns_module.VARIABLE: str(turns.fileno()),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        with (
+            files.log.open("wb") as output,
+            _child(command, tree.path, environment, output, turns.fileno()) as process,
+        ):
+            yield process
 
-    def _accept(self, code: int, arm: str, partial: Path, log: Path) -> None:
+    def _accept(self, code: int, arm: str, files: "_Files") -> None:
         """Refuse a process that did not end by itself or left nothing to read."""
+        partial, log = files.partial, files.log
         if code < 0:
             raise EfficarchError(
                 f"a process of the {arm} was killed by {signal.Signals(-code).name}; finished "
                 "pairs are kept, run the same command to go on"
             )
-        # 0: all passed; 1: some test failed, and says so in the file
-        if code not in (0, 1) or not partial.is_file():
+        if code not in ENDED or not partial.is_file():
             raise EfficarchError(
                 f"the {arm} measured nothing (pytest's exit code {code}): "
                 f"{_last_words(log)}; see {log}"
@@ -155,6 +210,25 @@ class Experiment:
                 f"a process of the {arm} left a file that cannot be read ({what}); finished pairs "
                 f"are kept; is the disk full? See {log}"
             ) from error
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What a process writes, reads and says, beside the run file it becomes."""
+
+    target: Path
+
+    @property
+    def partial(self) -> Path:
+        return self.target.with_suffix(".partial")
+
+    @property
+    def plan(self) -> Path:
+        return self.target.with_suffix(".plan")
+
+    @property
+    def log(self) -> Path:
+        return self.target.with_suffix(".log")
 
 
 def run_file(folder: Path, pair: int, arm: str) -> Path:
@@ -186,7 +260,11 @@ def load_pairs(folder: Path) -> list[tuple[Sample, Sample]]:
 
 @contextmanager
 def _child(
-    command: Sequence[str], folder: Path, environment: dict[str, str], output: IO[bytes]
+    command: Sequence[str],
+    folder: Path,
+    environment: dict[str, str],
+    output: IO[bytes],
+    descriptor: int,
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a process in a group of its own, and leave none of the group behind."""
     process = subprocess.Popen(
@@ -197,6 +275,7 @@ def _child(
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        pass_fds=(descriptor,),
     )
     try:
         yield process

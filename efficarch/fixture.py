@@ -1,7 +1,8 @@
 """The ``bench`` fixture: builds the contest a suite test asks for and measures it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from efficarch.bench import Result, measure
 from efficarch.collection import Line
+from efficarch.conditions import Watch
 from efficarch.contests.base import Contest, ScalingContest
 from efficarch.contests.encoders import Encoders
 from efficarch.contests.language import Languages, Stage
@@ -29,6 +31,7 @@ from efficarch.scan.ssd import parity as ssd_parity
 from efficarch.store import plain
 from efficarch.sweeping import measure_scaling
 from efficarch.timing import Clock
+from efficarch.turns import Turns
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -56,6 +59,7 @@ class Bench:
         benchmark: "BenchmarkFixture",
         models: Models,
         clock: Clock,
+        turns: Turns | None = None,
     ) -> None:
         self._line = line
         self._benchmark = benchmark
@@ -63,6 +67,9 @@ class Bench:
         self._languages = models.languages
         self._sequences = models.sequences
         self._clock = clock
+        self._watch = Watch(models.encoders.settings.device)
+        self._turns = turns
+        self._turn: int | None = None
 
     def __call__(
         self, *, model: str, reducer: Reducer, inputs: "list[Image]", batch: int
@@ -262,16 +269,28 @@ class Bench:
             )
         )
 
-    def _repeat(self, one_round: Callable[[], None]) -> None:
+    def _repeat(self, one_round: Callable[[], None], rounds: int) -> None:
         benchmark: Any = self._benchmark
         benchmark.group = self._line.cell.suite
-        benchmark.pedantic(one_round, rounds=self._encoders.settings.rounds)
+        turns = self._turns
+        meeting = None if turns is None else turns.meet(self._line.cell.id, rounds)
+
+        def watched_round() -> None:
+            turn = nullcontext() if turns is None or meeting is None else turns.turn()
+            with turn, self._watch:
+                one_round()
+
+        benchmark.pedantic(watched_round, rounds=rounds if meeting is None else meeting.rounds)
+        self._turn = None if meeting is None else meeting.turn
 
     def _finish(self, measurement: Measurement) -> Result:
         line = self._line
         for sentence in unmeasured(measurement, line.limits):
             raise EfficarchError(f"{line.cell.id}: {sentence}")
-        line.measurement = measurement
+        partners = 0 if self._turn is None else 1
+        line.measurement = measurement = replace(
+            measurement, conditions=self._watch.conditions(partners), turn=self._turn
+        )
         self._benchmark.extra_info["efficarch"] = {
             "cell": line.cell.id,
             "measurement": plain(measurement),

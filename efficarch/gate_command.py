@@ -5,20 +5,29 @@ import json
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 
+from efficarch import power
 from efficarch.decision import gate, undecided
+from efficarch.environments import environment
 from efficarch.errors import EfficarchError
-from efficarch.experiment import Experiment, Options, finished_pairs, interpreter, measure
+from efficarch.experiment import (
+    Experiment,
+    Options,
+    finished_pairs,
+    interpreter,
+    load_pairs,
+    measure,
+)
 from efficarch.gate import WORST_FIRST, Outcome, Verdict
 from efficarch.observation import Sample
 from efficarch.policy import Policy, load_policy
 from efficarch.record import DTYPES, Limits
 from efficarch.series import counted_pairs
 from efficarch.store import load_sample, plain, write_text
-from efficarch.worktree import checked_out, differing_dependencies
+from efficarch.worktree import Arms, checked_out, differing_dependencies
 
 CODES = {
     Outcome.FAIL: 1,
@@ -43,11 +52,13 @@ def add_gate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--weights", choices=("pretrained", "random"), default="pretrained")
     parser.add_argument("--seed", type=int, default=0, help="of the order of arms and cells")
-    parser.add_argument("--timeout", type=int, default=1800, metavar="SECONDS", help="per process")
+    parser.add_argument("--timeout", type=int, default=1800, metavar="SECONDS", help="per pair")
     parser.add_argument("--base-python", type=Path, help="Python with what the base needs")
     parser.add_argument("--head-python", type=Path, help="Python with what the head needs")
     parser.add_argument(
-        "--show-policy", action="store_true", help="print the policy in force and measure nothing"
+        "--show-policy",
+        action="store_true",
+        help="print the policy in force and what it can tell under the noise in --out",
     )
     _add_output(parser)
 
@@ -75,6 +86,8 @@ def run_gate(arguments: argparse.Namespace, say: Say, report: Report) -> int:
     policy = load_policy(arguments.policy)
     if arguments.show_policy:
         say(json.dumps(asdict(policy), indent=1))
+        for line in power.table(load_pairs(arguments.out), policy):
+            say(line)
         return 0
     if arguments.base is None:
         raise EfficarchError("name the commit to compare with: --base REF")
@@ -94,15 +107,10 @@ def _measured(
     arguments: argparse.Namespace, policy: Policy, say: Say
 ) -> tuple[str, list[tuple[Sample, Sample]]]:
     """Run or go on with the experiment; say what was compared, and return its pairs."""
-    options = _options(arguments)
+    options = _options(arguments, policy)
     pythons = arguments.base_python or interpreter(), arguments.head_python or interpreter()
     with checked_out(Path.cwd(), arguments.base, arguments.head, pythons) as arms:
-        differing = differing_dependencies(arms)
-        if differing and None in (arguments.base_python, arguments.head_python):
-            raise EfficarchError(
-                f"{' and '.join(differing)} differ between base and head, so they may need "
-                "different packages; give an environment for each: --base-python, --head-python"
-            )
+        arms = _with_environments(arms, arguments, policy, say)
         experiment = Experiment(arguments.out, arms, options)
         experiment.claim()
         pairs = measure(
@@ -114,6 +122,27 @@ def _measured(
     head = "the working tree" if arguments.head is None else arguments.head
     base = f"{arguments.base} ({arms.base.commit[:12]})"
     return f"{head} ({arms.head.commit[:12]}) against {base}", pairs
+
+
+def _with_environments(arms: Arms, arguments: argparse.Namespace, policy: Policy, say: Say) -> Arms:
+    """Give each side an environment of its own where they may need different packages."""
+    differing = differing_dependencies(arms)
+    given = {"base": arguments.base_python, "head": arguments.head_python}
+    if not differing or None not in given.values():
+        return arms
+    words = f"{' and '.join(differing)} differ between base and head"
+    if not policy.install:
+        raise EfficarchError(
+            f"{words}, so they may need different packages; give an environment for each "
+            "(--base-python, --head-python), or say how to build one: install in the policy"
+        )
+    say(f"{words}: building an environment for each")
+    folder = arguments.out / "environments"
+    base, head = (
+        tree if given[arm] else replace(tree, python=environment(tree, folder, policy.install))
+        for arm, tree in (("base", arms.base), ("head", arms.head))
+    )
+    return Arms(base, head)
 
 
 def run_compare(arguments: argparse.Namespace, say: Say, report: Report) -> int:
@@ -172,7 +201,7 @@ def _annotation(verdict: Verdict) -> str:
     return f"::{level} title=efficarch gate::{escaped}"
 
 
-def _options(arguments: argparse.Namespace) -> Options:
+def _options(arguments: argparse.Namespace, policy: Policy) -> Options:
     if arguments.timeout < 1:
         raise EfficarchError(f"--timeout is {arguments.timeout}; give seconds, at least 1")
     given = [
@@ -181,7 +210,9 @@ def _options(arguments: argparse.Namespace) -> Options:
         f"--efficarch-weights={arguments.weights}",
     ]
     given += ["-k", arguments.expression] if arguments.expression else []
-    return Options(tuple(given), arguments.suites, arguments.seed, arguments.timeout)
+    # what is asked for by name need not be among the cells of the policy
+    cells = policy.cells if policy.cells and not arguments.expression else None
+    return Options(tuple(given), arguments.suites, arguments.seed, arguments.timeout, cells)
 
 
 def _sides(pairs: Sequence[tuple[Sample, Sample]]) -> tuple[list[Sample], list[Sample]]:

@@ -1,12 +1,13 @@
 """What the gate reads of one process: a latency and a few figures per cell.
 
 A process is one observation of each of its cells, however many rounds it ran: rounds share what
-differs from process to process, such as where memory lies, so they are no replicates.
+differs from process to process, such as where memory lies, so they are no replicates. Rounds are
+kept only where they took turns with those of the other process of a pair.
 """
 
 from dataclasses import dataclass, fields
 
-from efficarch.record import CellRun, CosSim, Limits, Machine, Measurement, Run, Status
+from efficarch.record import CellRun, Conditions, CosSim, Limits, Machine, Measurement, Run, Status
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,12 @@ class Observation:
     ratio: float | None = None
     cossim: CosSim | None = None
     peak_bytes: int | None = None
+    conditions: Conditions | None = None
+    turn: int | None = None
+    """0 or 1 where the rounds took turns with those of the other process of the pair."""
+    rounds_ms: tuple[float, ...] = ()
+    reference_rounds_ms: tuple[float, ...] = ()
+    """Those rounds; empty where the process measured alone, since they then belong to no others."""
     judged_by_quality: bool = True
     """False on random weights, where any change of CosSim is a change of the output."""
     identity: tuple[tuple[str, str], ...] = ()
@@ -61,6 +68,10 @@ def _observation(line: CellRun) -> Observation:
         ratio=measured.ratio.value,
         cossim=measured.cossim,
         peak_bytes=measured.peak_bytes,
+        conditions=measured.conditions,
+        turn=measured.turn,
+        rounds_ms=() if measured.turn is None else measured.rounds_ms,
+        reference_rounds_ms=() if measured.turn is None else measured.reference_rounds_ms,
         judged_by_quality=measured.weights.value != "random",
         identity=_identity(measured),
         limits=line.limits,

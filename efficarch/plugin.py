@@ -5,16 +5,18 @@ until a test asks for ``bench``.
 """
 
 from collections.abc import Generator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from efficarch import turns
 from efficarch.collection import Line, Session, device_of, follow, register
 from efficarch.errors import EfficarchError
 from efficarch.models import OPTIONS, destination
 from efficarch.probe import cuda_available, cuda_required, device_name, machine
-from efficarch.process_plan import current
+from efficarch.process_plan import current, measured_ms
 from efficarch.record import DTYPES, SCHEMA, Status, Weights
 from efficarch.stats import MIN_ROUNDS
 from efficarch.store import plain
@@ -73,7 +75,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker and start the session's records."""
     config.addinivalue_line("markers", "cuda: needs a CUDA device")
-    config.stash[SESSION] = Session()
+    config.stash[SESSION] = Session(turns=turns.current())
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -133,10 +135,28 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
         item.config.stash[SESSION].lines.pop(item.nodeid, None)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Fail, not skip, a CUDA test where the environment promises CUDA."""
+    """Fail, not skip, a CUDA test where the environment promises CUDA; wait for its turn."""
     if item.get_closest_marker("cuda") and cuda_required() and not cuda_available():
         pytest.fail("EFFICARCH_REQUIRE_CUDA=1, but torch sees no CUDA device", pytrace=False)
+    session = item.config.stash[SESSION]
+    if session.turns is not None and "benchmark" in getattr(item, "fixturenames", ()):
+        line = session.lines.get(item.nodeid)
+        session.turns.enter(item.nodeid if line is None else line.cell.id)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Let another project's benchmark run while the other process of a gate's pair stands by."""
+    session = item.config.stash[SESSION]
+    alone = session.turns is None or item.nodeid in session.lines
+    if alone or "benchmark" not in getattr(item, "fixturenames", ()):
+        return (yield)
+    assert session.turns is not None
+    meeting = session.turns.meet(item.nodeid, 1)
+    with nullcontext() if meeting is None else session.turns.turn():
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -249,7 +269,8 @@ def _efficarch_encoders(request: pytest.FixtureRequest) -> "Encoders":
     from efficarch.contests.encoders import Encoders
 
     config = request.config
-    plan = config.stash[SESSION].plan
+    session = config.stash[SESSION]
+    plan = session.plan
     device = device_of(config)
     torch.manual_seed(SEED)
     return Encoders(
@@ -261,6 +282,7 @@ def _efficarch_encoders(request: pytest.FixtureRequest) -> "Encoders":
             rounds=config.getoption("efficarch_rounds") or ROUNDS[device],
             seed=SEED,
             timing_only=plan is not None and plan.timing_only,
+            measured_ms=0.0 if plan is None else measured_ms(len(session.lines)),
         )
     )
 
@@ -302,5 +324,6 @@ def bench(
 
     if benchmark.disabled:
         pytest.skip("benchmarks are disabled in this session (--benchmark-disable or xdist)")
-    line = request.config.stash[SESSION].lines[request.node.nodeid]
-    return Bench(line, benchmark, _efficarch_models, efficarch_clock)
+    session = request.config.stash[SESSION]
+    line = session.lines[request.node.nodeid]
+    return Bench(line, benchmark, _efficarch_models, efficarch_clock, session.turns)

@@ -5,10 +5,12 @@
     null = 0.01                # slowdown up to which a cell counts as unchanged
     family_error = 0.01        # chance that any unchanged cell fails
     miss_error = 0.05          # chance that a cell slower by the floor passes
-    pairs = [6, 14, 20]        # pairs of processes at which cells are judged
+    cells = ["dinov2/*/batch=1/*"]  # ids or globs of the cells to judge where no -k is given
+    pairs = [6, 10, 16]        # pairs of processes at which cells are judged
     cossim_tolerance = 0.001   # largest drop of mean CosSim that is not worse
     memory_tolerance = 0.0     # largest growth of peak memory that is not more
     metric = "auto"            # latency, ratio (to the reference), or auto: ratio on the CPU
+    install = ["-c constraints.txt .[models]"]  # arguments of pip install, where sides need others
     may_differ = ["torch"]     # what the two sides may differ in, by its name in the fingerprint
 
     [[tool.efficarch.gate.cell]]
@@ -16,8 +18,8 @@
     floor = 0.05               # what differs: floor, cossim_tolerance, memory_tolerance
     reason = "one sentence"
 
-Every setting has the default shown, except that nothing may differ. A later entry for a cell
-overrides an earlier one, field by field.
+Every setting has the default shown, except that every cell is judged, nothing may differ and no
+environment is built. A later entry for a cell overrides an earlier one, field by field.
 """
 
 import tomllib
@@ -62,11 +64,16 @@ class Policy:
     null: float = 0.01
     family_error: float = 0.01
     miss_error: float = 0.05
-    pairs: tuple[int, ...] = (6, 14, 20)
+    pairs: tuple[int, ...] = (6, 10, 16)
+    cells: tuple[str, ...] = ()
+    """Ids or globs of the cells to judge; none for all."""
     cossim_tolerance: float = 0.001
     memory_tolerance: float = 0.0
     metric: str = "auto"
     may_differ: tuple[str, ...] = ()
+    install: tuple[str, ...] = ()
+    """Arguments of ``pip install``, a string per call, for an environment of each side where their
+    dependency files differ."""
     overrides: tuple[Override, ...] = ()
 
     def of(self, cell_id: str) -> CellPolicy:
@@ -132,6 +139,11 @@ def _known(table: dict[str, Any], names: list[str], where: str) -> None:
 def _value(name: str, value: Any, where: str) -> Any:
     if name == "pairs":
         return _pairs(value, where)
+    if name in ("cells", "install"):
+        if not isinstance(value, list) or not all(isinstance(i, str) and i.strip() for i in value):
+            what = "cell ids or globs" if name == "cells" else "arguments of pip install"
+            raise PolicyError(f"{where}: {name} is {value!r}; give a list of {what}")
+        return tuple(value)
     if name == "metric":
         if value not in METRICS:
             raise PolicyError(f"{where}: metric is {value!r}; known: {', '.join(METRICS)}")

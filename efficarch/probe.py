@@ -2,8 +2,9 @@
 
 import os
 import platform
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -93,58 +94,70 @@ class GpuState:
     power_limit_w: float | None = None
     sm_clock_mhz: int | None = None
     memory_clock_mhz: int | None = None
+    persistence: bool | None = None
+    mig: bool | None = None
 
 
 def gpu_state() -> GpuState:
     """Return the state of torch's current CUDA device; NVML fills in what torch cannot tell."""
     import torch
 
-    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-    uuid = f"GPU-{properties.uuid}"
-    driver, power_limit_w, sm_clock_mhz, memory_clock_mhz = _nvml_state(uuid)
-    return GpuState(
-        gpu_name=properties.name,
-        gpu_uuid=uuid,
-        driver=driver,
-        cuda=torch.version.cuda,
-        power_limit_w=power_limit_w,
-        sm_clock_mhz=sm_clock_mhz,
-        memory_clock_mhz=memory_clock_mhz,
-    )
+    uuid = gpu_uuid()
+    name = torch.cuda.get_device_properties(torch.cuda.current_device()).name
+    known = GpuState(gpu_name=name, gpu_uuid=uuid, cuda=torch.version.cuda)
+    return replace(known, **_nvml_state(uuid))
 
 
-def _nvml_state(uuid: str) -> tuple[str | None, float | None, int | None, int | None]:
+def _nvml_state(uuid: str) -> dict[str, Any]:
+    with gpu_handle(uuid) as found:
+        if found is None:
+            return {}
+        nvml, gpu = found
+        queries: dict[str, Callable[[], Any]] = {
+            "driver": lambda: str(nvml.nvmlSystemGetDriverVersion()),
+            "power_limit_w": lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(gpu) / 1000,
+            "sm_clock_mhz": lambda: nvml.nvmlDeviceGetMaxClockInfo(gpu, nvml.NVML_CLOCK_SM),
+            "memory_clock_mhz": lambda: nvml.nvmlDeviceGetMaxClockInfo(gpu, nvml.NVML_CLOCK_MEM),
+            "persistence": lambda: bool(nvml.nvmlDeviceGetPersistenceMode(gpu)),
+            "mig": lambda: bool(nvml.nvmlDeviceGetMigMode(gpu)[0]),
+        }
+        return {name: ask(nvml, query) for name, query in queries.items()}
+
+
+@contextmanager
+def gpu_handle(uuid: str) -> Iterator[tuple[Any, Any] | None]:
+    """Open NVML and give the module with a device's handle; ``None`` where it does not answer."""
     try:
         import pynvml
-    except ImportError:
-        return _NVML_SILENT
-    try:
+
         pynvml.nvmlInit()
+    except ImportError:
+        yield None
+        return
     except pynvml.NVMLError:
-        return _NVML_SILENT  # a container without the library, for instance
+        yield None  # a container without the library, for instance
+        return
     try:
-        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-        return (
-            str(pynvml.nvmlSystemGetDriverVersion()),
-            _nvml(pynvml, lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000),
-            _nvml(pynvml, lambda: pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM)),
-            _nvml(pynvml, lambda: pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_MEM)),
-        )
-    except pynvml.NVMLError:
-        return _NVML_SILENT  # a device that NVML does not list, such as a slice of one
+        # a slice of a device is not listed
+        gpu = ask(pynvml, lambda: pynvml.nvmlDeviceGetHandleByUUID(uuid))
+        yield None if gpu is None else (pynvml, gpu)
     finally:
         pynvml.nvmlShutdown()
 
 
-_NVML_SILENT = (None, None, None, None)
-
-
-def _nvml(pynvml: Any, query: Callable[[], Any]) -> Any:
+def ask(nvml: Any, query: Callable[[], Any]) -> Any:
     """Return a query's answer, or ``None`` where this device or its driver does not tell."""
     try:
         return query()
-    except pynvml.NVMLError:
+    except nvml.NVMLError:
         return None
+
+
+def gpu_uuid() -> str:
+    """Return the UUID of torch's current CUDA device, as NVML names it."""
+    import torch
+
+    return f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
 
 
 def count_flops(call: Callable[[], object]) -> int:

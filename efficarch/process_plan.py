@@ -7,6 +7,7 @@ efficarch that does not know it measures every cell in full, which costs time an
 import json
 import os
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,13 +16,21 @@ from efficarch.store import write_text
 
 VARIABLE = "EFFICARCH_GATE_PLAN"
 
+LEAST_MS = 1_250.0
+MOST_MS = 4_000.0
+SHARED_MS = 30_000.0
+"""How long a process measures each cell: what is shared by few cells goes further (measuring.md).
+
+Starting a process and its models costs some ten seconds, so that measuring the few cells that are
+still open for longer is nearly free."""
+
 
 @dataclass(frozen=True)
 class ProcessPlan:
     """The plan of one process."""
 
     cells: tuple[str, ...] | None
-    """Cell ids; ``None`` for all that were selected."""
+    """Cell ids or globs of them; ``None`` for all that were selected."""
     seed: int
     """Of the order of the cells."""
     timing_only: bool
@@ -33,11 +42,26 @@ class ProcessPlan:
 
     def selects(self, cell_id: str) -> bool:
         """Whether a cell is to be measured."""
-        return self.cells is None or cell_id in self.cells
+        return self.cells is None or any(
+            cell_id == each or fnmatchcase(cell_id, each) for each in self.cells
+        )
 
-    def place(self, cell_id: str) -> str:
-        """Return what to sort cells by: an order that depends on the seed and nothing else."""
-        return sha256(f"{self.seed} {cell_id}".encode()).hexdigest()
+    def place(self, cell_id: str) -> tuple[str, str]:
+        """Return what to sort cells by: an order that depends on the seed and nothing else.
+
+        Cells of one model stay together, so that it is loaded once.
+        """
+        suite_and_model = "/".join(cell_id.split("/")[:2])
+        model, cell = (
+            sha256(f"{self.seed} {each}".encode()).hexdigest()
+            for each in (suite_and_model, cell_id)
+        )
+        return model, cell
+
+
+def measured_ms(cells: int) -> float:
+    """Return how long to measure each of so many cells."""
+    return min(MOST_MS, max(LEAST_MS, SHARED_MS / max(1, cells)))
 
 
 def current() -> ProcessPlan | None:
@@ -53,7 +77,9 @@ def current() -> ProcessPlan | None:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         cells = data["cells"]
         return ProcessPlan(
-            None if cells is None else tuple(cells), int(data["seed"]), bool(data["timing_only"])
+            cells=None if cells is None else tuple(cells),
+            seed=int(data["seed"]),
+            timing_only=bool(data["timing_only"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EfficarchError(

@@ -8,12 +8,14 @@ JSON these records are stored as:
    reads as if no image and no companion had been recorded; its rounds are one pair each.
 3: a measurement also has ``backend``, ``scaling`` and ``saving``; limits also have ``cossim_p5``,
    ``bits_lost``, ``slope`` and ``reference_slope``. In older files all of them are ``None``.
+4: a measurement also has ``conditions`` and ``turn``; a machine ``persistence`` and ``mig``. In
+   older files all of them are ``None``.
 """
 
 from dataclasses import dataclass
 from enum import Enum
 
-SCHEMA = 3
+SCHEMA = 4
 
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda")
@@ -161,6 +163,20 @@ class Saving:
 
 
 @dataclass(frozen=True)
+class Conditions:
+    """What else went on while a cell was measured; ``None`` where the machine does not tell."""
+
+    foreign_cpu_share: float | None
+    """Share of the machine's CPU time that went to others than the process."""
+    sm_clock_mhz: int | None
+    """The GPU's, right after the last round."""
+    throttling: tuple[str, ...]
+    """What lowered the GPU's clocks then, in words."""
+    foreign_gpu_processes: int | None
+    """Other processes that computed on the GPU then."""
+
+
+@dataclass(frozen=True)
 class Measurement:
     """Everything measured of one cell; ``rounds_ms[i]`` and ``reference_rounds_ms[i]`` are a pair.
 
@@ -197,6 +213,10 @@ class Measurement:
     """The scan that ran, by its name in the table of backends; never ``auto``."""
     scaling: Scaling | None = None
     saving: Saving | None = None
+    conditions: Conditions | None = None
+    turn: int | None = None
+    """0 or 1 where the rounds took turns, one by one, with those of another process, in which 0
+    began; ``None`` where the process measured alone."""
 
     @property
     def tokens_mean(self) -> float:
@@ -257,6 +277,10 @@ class Machine:
     python: str
     torch: str
     transformers: str
+    persistence: bool | None = None
+    """Whether the driver keeps the GPU initialised between processes."""
+    mig: bool | None = None
+    """Whether the GPU is divided into instances."""
 
     @property
     def name(self) -> str:

@@ -34,11 +34,18 @@ class Pairs:
         return Pairs(self.base[:count], self.head[:count], self.base_first[:count])
 
     def logs(self, name: str) -> tuple[float, ...]:
-        """Return log(head / base) of a figure that all observations have."""
+        """Return log(head / base) of a figure that all observations have, one per pair.
+
+        Where the processes of a pair took turns, a latency's is the median over their rounds.
+        """
         return tuple(
-            log(getattr(head, name) / getattr(base, name))
-            for base, head in zip(self.base, self.head, strict=True)
+            log_ratio(name, base, head) for base, head in zip(self.base, self.head, strict=True)
         )
+
+    @property
+    def in_turns(self) -> bool:
+        """Whether all pairs took turns, round by round."""
+        return all(map(in_turns, self.base, self.head))
 
     def have(self, name: str) -> bool:
         """Whether all observations have a figure."""
@@ -90,8 +97,27 @@ def pairs_of(cell_id: str, base: Sequence[Sample], head: Sequence[Sample]) -> Pa
     return Pairs(
         base=tuple(b.cells[cell_id] for b, _h in both),
         head=tuple(h.cells[cell_id] for _b, h in both),
-        base_first=tuple(b.created <= h.created for b, h in both),
+        base_first=tuple(_base_first(cell_id, b, h) for b, h in both),
     )
+
+
+def _base_first(cell_id: str, base: Sample, head: Sample) -> bool:
+    turn = base.cells[cell_id].turn
+    return base.created <= head.created if turn is None else turn == 0
+
+
+def in_turns(base: Observation, head: Observation) -> bool:
+    """Whether two processes took turns, round by round."""
+    return None not in (base.turn, head.turn) and len(base.rounds_ms) == len(head.rounds_ms)
+
+
+def log_ratio(name: str, base: Observation, head: Observation) -> float:
+    """Return log(head / base) of a figure of one pair; see `Pairs.logs`."""
+    rounds = {"latency_ms": "rounds_ms", "reference_ms": "reference_rounds_ms"}
+    if name in rounds and in_turns(base, head):
+        both = zip(getattr(base, rounds[name]), getattr(head, rounds[name]), strict=True)
+        return median(log(ours / theirs) for theirs, ours in both)
+    return log(getattr(head, name) / getattr(base, name))
 
 
 def series_of(cell_id: str, pairs: Pairs, policy: Policy, *, by_ratio: bool) -> list[Series]:

@@ -36,9 +36,11 @@ from efficarch.run_checks import check_cells, check_measurement
 
 T = TypeVar("T")
 
-READABLE = (1, 2, SCHEMA)
+READABLE = (1, 2, 3, SCHEMA)
 
 _SINCE_3 = {"backend": None, "scaling": None, "saving": None}
+_SINCE_4 = {"conditions": None, "turn": None}
+_MACHINE_SINCE_4 = {"persistence": None, "mig": None}
 _LIMITS_SINCE_3 = {"cossim_p5": None, "bits_lost": None, "slope": None, "reference_slope": None}
 
 _TOO_DEEP = "nested too deeply to be a run file"
@@ -180,8 +182,11 @@ def parse_run(data: Any) -> Run:
     # outside a repository pytest-benchmark knows of no commit
     commit = {} if commit is None else _mapping(commit, "commit_info")
     measured = _measurements(data["benchmarks"], section["schema"])
+    fingerprint = _mapping(machine, "machine_info").get("efficarch")
+    if section["schema"] < 4:
+        fingerprint = {**_MACHINE_SINCE_4, **_mapping(fingerprint, "machine")}
     run = Run(
-        machine=_decode(Machine, _mapping(machine, "machine_info").get("efficarch"), "machine"),
+        machine=_decode(Machine, fingerprint, "machine"),
         created=_decode(str, data.get("datetime"), "datetime"),
         commit=str(commit.get("id") or "unknown"),
         dirty=bool(commit.get("dirty")),
@@ -212,6 +217,8 @@ def _measurements(benchmarks: list[Any], schema: int) -> dict[str, Measurement]:
             measurement = {**measurement, **later}
         if schema < 3:
             measurement = {**measurement, **_SINCE_3}
+        if schema < 4:
+            measurement = {**measurement, **_SINCE_4}
         measured[cell_id] = _decode(Measurement, measurement, cell_id)
         check_measurement(cell_id, measured[cell_id])
     return measured

@@ -143,7 +143,7 @@ def measure_scaling(
     shared = shared_length(contest)
     sweeper = Sweeper(contest, clock, settings.seed)
     calls = sweeper.warm_up(shared)
-    repeat(lambda: advance(sweeper.round()[Point(SUBJECT, shared)]))
+    repeat(lambda: advance(sweeper.round()[Point(SUBJECT, shared)]), settings.rounds)
     subject, reference = contest.subject, contest.reference
     rounds, reference_rounds = (
         tuple(sweeper.rounds[Point(side, shared)]) for side in (SUBJECT, REFERENCE)

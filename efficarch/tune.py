@@ -251,7 +251,7 @@ class Search:
             ),
             clock=self.clock,
             settings=settings,
-            repeat=lambda one_round: _times(settings.rounds, one_round),
+            repeat=_repeat,
             advance=lambda _latency_ms: None,
         )
 
@@ -278,7 +278,7 @@ def _labels(choices: Mapping[str, tuple[Any, ...]]) -> dict[str, list[str]]:
     return {name: [repr(value) for value in values] for name, values in choices.items()}
 
 
-def _times(rounds: int, one_round: Callable[[], None]) -> None:
+def _repeat(one_round: Callable[[], None], rounds: int) -> None:
     for _ in range(rounds):
         one_round()
 

@@ -1,10 +1,12 @@
 """Two commits side by side as git worktrees; the user's checkout and index are never touched."""
 
 import fcntl
+import json
 import os
 import shutil
 import subprocess
 import tempfile
+import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,13 +16,10 @@ from efficarch.errors import EfficarchError
 
 PREFIX = "efficarch-gate-"
 
-DEPENDENCY_FILES = (
-    "constraints.txt",
-    "pyproject.toml",
-    "requirements.txt",
-    "setup.cfg",
-    "setup.py",
-)
+DEPENDENCY_FILES = ("constraints.txt", "requirements.txt", "setup.cfg", "setup.py")
+
+DEPENDENCY_TABLES = ("build-system", "dependency-groups", "project")
+"""Those of ``pyproject.toml``; the others configure tools."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +90,26 @@ def resolve(repository: Path, name: str) -> str:
 
 def differing_dependencies(arms: Arms) -> list[str]:
     """Return which files that say what has to be installed differ between the two sides."""
-    return [
-        name
-        for name in DEPENDENCY_FILES
-        if _content(arms.base.path / name) != _content(arms.head.path / name)
-    ]
+    theirs, ours = dependencies(arms.base.path), dependencies(arms.head.path)
+    return sorted(name for name in theirs if theirs[name] != ours[name])
 
 
-def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+def dependencies(folder: Path) -> dict[str, str | None]:
+    """Return what each file says of packages to install; ``None`` for a file that is not there."""
+    found = {name: _content(folder / name) for name in DEPENDENCY_FILES}
+    project = _content(folder / "pyproject.toml")
+    if project is not None:
+        try:
+            data = tomllib.loads(project)
+        except ValueError:
+            data = {"project": project}  # for pip to refuse
+        tables = {name: data[name] for name in DEPENDENCY_TABLES if name in data}
+        project = json.dumps(tables, sort_keys=True, default=str)
+    return {**found, "pyproject.toml": project}
+
+
+def _content(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 
 
 def _common(repository: Path) -> Path:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from efficarch.gate import WORST_FIRST, Outcome, Verdict
+from efficarch.series import REFERENCES
 
 from .badges import Badge, badge
 from .facts import Fact
@@ -16,7 +17,7 @@ READING = (
     "FAIL: slower than the null by that test, adjusted by Holm over all cells of the gate, with an "
     "estimate of at least the floor and both orders of running agreeing; or worse CosSim, more "
     "memory, a broken limit. PASS: a slowdown as large as the floor is ruled out. INCONCLUSIVE: "
-    "neither.",
+    "neither, or the machine was disturbed while it measured.",
     "A verdict in brackets is shown and leaves the exit code alone.",
 )
 
@@ -64,12 +65,18 @@ def build_gate(
 
 
 def headline(verdicts: Sequence[Verdict]) -> str:
-    """Count the cells by verdict, in words."""
-    counted = [verdict.outcome for verdict in verdicts if not verdict.advisory]
+    """Count the cells by verdict, in words; references are no cell, told if they do not pass."""
+    judged = [verdict for verdict in verdicts if not verdict.advisory]
+    cells = [verdict.outcome for verdict in judged if verdict.cell_id != REFERENCES]
     told = [
-        f"{count(counted.count(outcome), 'cell')} {outcome.value}"
+        f"{count(cells.count(outcome), 'cell')} {outcome.value}"
         for outcome in WORST_FIRST
-        if outcome in counted
+        if outcome in cells
+    ]
+    told += [
+        f"{REFERENCES} {verdict.outcome.value}"
+        for verdict in judged
+        if verdict.cell_id == REFERENCES and verdict.outcome is not Outcome.PASS
     ]
     return ", ".join(told) or "nothing was judged"
 

@@ -62,16 +62,16 @@ class Stage:
         yield
         self.log.append("leave")
 
-    def measure(self) -> tuple[Measurement, list[float]]:
-        """Measure ``ROUNDS`` rounds; also return what the odometer was told."""
+    def measure(self, settings: Settings = SETTINGS) -> tuple[Measurement, list[float]]:
+        """Measure ``ROUNDS`` rounds or more; also return what the odometer was told."""
         advanced: list[float] = []
 
-        def repeat(one_round: Callable[[], None]) -> None:
-            for _round in range(ROUNDS):
+        def repeat(one_round: Callable[[], None], rounds: int) -> None:
+            for _round in range(rounds):
                 one_round()
 
         measurement = measure(
-            self.contest(), clock=self, settings=SETTINGS, repeat=repeat, advance=advanced.append
+            self.contest(), clock=self, settings=settings, repeat=repeat, advance=advanced.append
         )
         return measurement, advanced
 
@@ -181,48 +181,79 @@ def test_a_result_compares_with_its_budget(limit: float, holds: bool) -> None:
     [
         pytest.param(1000.0, 1, id="a second: 1"),
         pytest.param(ROUND_MS, 1, id="just a round: 1"),
-        pytest.param(99.0, 3, id="just below: 3, not 2"),
-        pytest.param(30.0, 5, id="30 ms: 5, not 4"),
-        pytest.param(20.0, 5, id="20 ms: 5"),
-        pytest.param(9.0, 13, id="9 ms: 13, not 12"),
-        pytest.param(3.3, 31, id="3.3 ms: 31"),
+        pytest.param(99.0, 2, id="just below: 2"),
+        pytest.param(40.0, 4, id="40 ms: 4, not 3"),
+        pytest.param(30.0, 4, id="30 ms: 4"),
+        pytest.param(20.0, 6, id="20 ms: 6, not 5"),
+        pytest.param(9.0, 12, id="9 ms: 12"),
+        pytest.param(3.5, 30, id="3.5 ms: 30, not 29"),
         pytest.param(0.01, MOST_PAIRS, id="10 us: the most"),
         pytest.param(0.0, MOST_PAIRS, id="nothing: the most"),
     ],
 )
 def test_a_round_takes_the_pairs_that_fill_it(pair_ms: float, pairs: int) -> None:
-    """Both sides together fill a round, with the next odd number of pairs."""
+    """Both sides together fill a round, with one pair or the next even number of pairs."""
     assert pairs_per_round([(pair_ms / 4, pair_ms * 3 / 4)]) == pairs
 
 
 def test_a_burst_in_the_warm_up_does_not_shorten_the_rounds() -> None:
     """The fastest pair of the warm-up sets the pairs of a round."""
-    assert pairs_per_round([(500.0, 500.0), (10.0, 10.0), (80.0, 80.0)]) == 5
+    assert pairs_per_round([(500.0, 500.0), (10.0, 10.0), (80.0, 80.0)]) == 6
 
 
-def test_a_round_is_the_median_of_each_side() -> None:
-    """One slow call of three changes neither side of its round; the order goes on turning."""
-    stage = Stage([1.0, 50.0, 2.0, 3.0], [10.0, 20.0, 90.0, 30.0])
+def test_a_round_is_the_median_of_each_side_and_order() -> None:
+    """One slow call of three in an order changes nothing; the order goes on turning."""
+    # subject first: 1, 1, 50; reference first: 4, 4, 4
+    stage = Stage([1.0, 4, 1, 4, 50, 4, 3], [10.0, 40, 90, 40, 10, 40, 30])
     rounds = Rounds(stage.contest(), stage)
 
-    assert rounds.round(3) == (2.0, 20.0)
+    assert rounds.round(6) == pytest.approx((2.0, 20.0))
     assert rounds.round(1) == (3.0, 30.0)
     ran = [line[0] for line in stage.log if line in ("subject", "reference")]
-    assert "".join(ran) == "srrssrrs"
+    assert "".join(ran) == "srrssrrssrrssr"
 
 
-def test_a_steady_drift_favours_neither_side_over_two_rounds() -> None:
-    """With an odd number of pairs, what a drift does to one round the next one undoes."""
-    stage = Stage()
+@pytest.mark.parametrize("pairs", [2, 4, 6, 30])
+def test_what_a_call_follows_favours_no_round(pairs: int) -> None:
+    """A subject that is slower right after the reference has the same round every time."""
+    stage = Stage([9.0, 4.0] * 60, [1.0] * 120)
     rounds = Rounds(stage.contest(), stage)
-    # the first, second, third, ... call is slower each time, whichever side it belongs to
-    order = "srrssr" + "rssrrs"
-    stage.subject_ms = [100.0 + i for i, side in enumerate(order) if side == "s"]
-    stage.reference_ms = [100.0 + i for i, side in enumerate(order) if side == "r"]
 
-    (first, other), (second, another) = rounds.round(3), rounds.round(3)
+    found = {rounds.round(pairs) for _round in range(4)}
 
-    assert first - other == -(second - another) != 0
+    assert found == {(6.0, 1.0)}
+
+
+@pytest.mark.parametrize("pairs", [2, 4, 6])
+def test_a_steady_drift_favours_neither_side(pairs: int) -> None:
+    """Calls slower one after the other, whichever side they belong to, leave the ratio at 1."""
+    order = ("srrs" * pairs)[: 2 * pairs]
+    stage = Stage(
+        [100.0 + i for i, side in enumerate(order) if side == "s"],
+        [100.0 + i for i, side in enumerate(order) if side == "r"],
+    )
+
+    subject, reference = Rounds(stage.contest(), stage).round(pairs)
+
+    assert subject / reference == pytest.approx(1, abs=3e-4)
+
+
+@pytest.mark.parametrize(
+    ("measured_ms", "rounds"),
+    [
+        pytest.param(0.0, 6, id="nothing asked: as few as may be"),
+        pytest.param(900.0, 6, id="six suffice"),
+        pytest.param(901.0, 8, id="a little more: 8, not 7"),
+        pytest.param(3000.0, 20, id="3 s"),
+    ],
+)
+def test_a_cell_is_measured_as_long_as_is_asked(measured_ms: float, rounds: int) -> None:
+    """Rounds of one pair of 150 ms; always an even number of them beyond the least."""
+    stage = Stage([50.0] * 23, [100.0] * 23)
+
+    measurement, _advanced = stage.measure(replace(SETTINGS, measured_ms=measured_ms))
+
+    assert len(measurement.rounds_ms) == rounds
 
 
 @dataclass
@@ -251,7 +282,7 @@ class Burst:
             silent, subject=Arm(lambda: "subject"), reference=Arm(lambda: "reference")
         )
 
-        def repeat(one_round: Callable[[], None]) -> None:
+        def repeat(one_round: Callable[[], None], _rounds: int) -> None:
             for _round in range(10):
                 one_round()
 

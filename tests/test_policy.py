@@ -34,7 +34,8 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
 
     read = policy(tmp_path, example)
 
-    expected = asdict(Policy(may_differ=("torch",)))
+    cells, install = ("dinov2/*/batch=1/*",), ("-c constraints.txt .[models]",)
+    expected = asdict(Policy(may_differ=("torch",), cells=cells, install=install))
     assert {k: v for k, v in asdict(read).items() if k != "overrides"} == {
         k: v for k, v in expected.items() if k != "overrides"
     }
@@ -78,6 +79,9 @@ def test_a_later_entry_overrides_field_by_field(tmp_path: Path) -> None:
         ("pairs = [6, 13]", "even numbers"),
         ("pairs = 6", "pairs is 6"),
         ("pairs = [6, 6]", "every number must be above the last"),
+        ("cells = 'dinov2'", "cells is 'dinov2'; give a list of cell ids or globs"),
+        ("cells = ['']", "cells is ['']"),
+        ("install = [3]", "install is [3]; give a list of arguments of pip install"),
         ("metric = 'speed'", "metric is 'speed'; known: auto, latency, ratio"),
         ("may_differ = ['pytorch']", "may_differ is ['pytorch']; give a list of: gpu_name"),
         ("may_differ = ['device']", "may_differ"),

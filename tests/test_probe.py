@@ -4,8 +4,6 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields
-from types import ModuleType, SimpleNamespace
-from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -21,6 +19,7 @@ from efficarch.probe import (
     machine,
     peak_bytes,
 )
+from tests.fake_nvml import FakeNvml, install, not_supported
 
 
 @pytest.fixture(autouse=True)
@@ -146,49 +145,10 @@ def test_without_torch_there_is_no_cuda(monkeypatch: pytest.MonkeyPatch) -> None
     assert cuda_available() is False
 
 
-class NVMLError(Exception):
-    """Stands in for ``pynvml.NVMLError``."""
-
-
-def not_supported(*_args: object) -> NoReturn:
-    """Answer as NVML does for a query the device does not know."""
-    raise NVMLError("Not Supported")
-
-
-class FakeNvml(ModuleType):
-    """Stands in for ``pynvml`` with one GPU; counts how often it was shut down."""
-
-    NVML_CLOCK_SM = 1
-    NVML_CLOCK_MEM = 2
-    NVMLError = NVMLError
-
-    def __init__(self) -> None:
-        super().__init__("pynvml")
-        self.open = 0
-        self.nvmlSystemGetDriverVersion: Callable[..., Any] = lambda: "570.1"
-        self.nvmlDeviceGetHandleByUUID: Callable[..., Any] = lambda uuid: ("handle", uuid)
-        self.nvmlDeviceGetEnforcedPowerLimit: Callable[..., Any] = lambda handle: 350_000
-        self.nvmlDeviceGetMaxClockInfo: Callable[..., Any] = lambda handle, kind: 1000 * kind
-
-    def nvmlInit(self) -> None:
-        """Open the library."""
-        self.open += 1
-
-    def nvmlShutdown(self) -> None:
-        """Close the library."""
-        self.open -= 1
-
-
 @pytest.fixture
 def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
     """Return an installed fake of pynvml beside a fake GPU in torch."""
-    fake = FakeNvml()
-    properties = SimpleNamespace(name="Sample GPU", uuid="1234-5678")
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: properties)
-    monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setitem(sys.modules, "pynvml", fake)
-    return fake
+    return install(monkeypatch)
 
 
 KNOWN = GpuState(
@@ -199,16 +159,15 @@ KNOWN = GpuState(
     power_limit_w=350.0,
     sm_clock_mhz=1000,
     memory_clock_mhz=2000,
+    persistence=True,
+    mig=False,
 )
 
 
 def test_the_state_of_a_gpu(nvml: FakeNvml) -> None:
     """torch tells name, UUID and CUDA version, NVML the rest, in watts and megahertz."""
-    asked: list[str] = []
-    nvml.nvmlDeviceGetHandleByUUID = asked.append
-
     assert gpu_state() == KNOWN
-    assert asked == ["GPU-1234-5678"]
+    assert nvml.asked == ["GPU-1234-5678"]
     assert nvml.open == 0
 
 
@@ -227,8 +186,10 @@ def test_the_machine_of_a_gpu_run(nvml: FakeNvml) -> None:
     [
         ("nvmlDeviceGetEnforcedPowerLimit", {"power_limit_w"}),
         ("nvmlDeviceGetMaxClockInfo", {"sm_clock_mhz", "memory_clock_mhz"}),
+        ("nvmlSystemGetDriverVersion", {"driver"}),
+        ("nvmlDeviceGetPersistenceMode", {"persistence"}),
+        ("nvmlDeviceGetMigMode", {"mig"}),
     ],
-    ids=["power", "clocks"],
 )
 def test_what_a_gpu_does_not_tell_stays_open(nvml: FakeNvml, query: str, lost: set[str]) -> None:
     """A query that the device does not support costs its own fields and no others."""

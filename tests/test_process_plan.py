@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from efficarch.errors import EfficarchError
-from efficarch.process_plan import VARIABLE, ProcessPlan, current
+from efficarch.process_plan import VARIABLE, ProcessPlan, current, measured_ms
 from tests import inner
 
 CELLS = ("tiny/tiny/none/batch=2/float32/cpu", "tiny/tiny/random/keep=0.5/batch=2/float32/cpu")
@@ -47,6 +47,35 @@ def test_the_order_depends_on_the_seed_alone() -> None:
     assert [c for c in orders[0] if c != "cell 3"] == sorted(
         (c for c in cells if c != "cell 3"), key=ProcessPlan(None, 0, False).place
     )
+
+
+def test_cells_of_a_model_stay_together() -> None:
+    """So that it is loaded once, and in another order under another seed."""
+    cells = [f"suite/model-{n % 4}/method-{n}/float32/cpu" for n in range(20)]
+
+    orders = [sorted(cells, key=ProcessPlan(None, seed, False).place) for seed in range(6)]
+
+    models = [[cell.split("/")[1] for cell in order] for order in orders]
+    assert all(len({*m[i : i + 5]}) == 1 for m in models for i in range(0, 20, 5))
+    assert len({tuple(m) for m in models}) > 1
+    assert len({tuple(c for c in order if "model-0" in c) for order in orders}) > 1
+
+
+def test_cells_are_selected_by_id_or_glob() -> None:
+    """An id that reads as a glob still selects itself."""
+    plan = ProcessPlan(("a/*/cpu", "b/sizes=[1, 2]/cpu"), 0, False)
+
+    assert plan.selects("a/model/tome/cpu")
+    assert plan.selects("b/sizes=[1, 2]/cpu")
+    assert not plan.selects("c/model/cpu")
+
+
+@pytest.mark.parametrize(
+    ("cells", "each_ms"), [(0, 4000), (1, 4000), (10, 3000), (24, 1250), (101, 1250)]
+)
+def test_few_cells_are_measured_for_longer(cells: int, each_ms: float) -> None:
+    """They share what a process has; a bound either way."""
+    assert measured_ms(cells) == each_ms
 
 
 def run(
@@ -114,3 +143,17 @@ def test_a_process_that_only_times_scores_what_it_times(
     assert set(timed["quality"].values()) == {None}  # type: ignore[attr-defined]
     assert timed["source"] == full["source"]
     assert re.search("4 images", str(timed["source"]))
+
+
+def test_a_process_of_a_gate_measures_for_longer(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More rounds than a run by itself, where six are over in no time."""
+    bounds = "efficarch.process_plan"
+    for name, value in (("LEAST_MS", 60_000.0), ("MOST_MS", 60_000.0)):
+        monkeypatch.setattr(f"{bounds}.{name}", value)
+
+    alone = run(pytester, monkeypatch, None)[CELLS[0]]
+    timed = run(pytester, monkeypatch, ProcessPlan(None, 0, True))[CELLS[0]]
+
+    assert len(timed["rounds_ms"]) > len(alone["rounds_ms"])  # type: ignore[arg-type]

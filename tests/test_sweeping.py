@@ -81,8 +81,8 @@ class Stage:
         """Measure ``ROUNDS`` rounds; also return what the odometer was told."""
         advanced: list[float] = []
 
-        def repeat(one_round: Callable[[], None]) -> None:
-            for _round in range(ROUNDS):
+        def repeat(one_round: Callable[[], None], rounds: int) -> None:
+            for _round in range(rounds):
                 one_round()
 
         settings = Settings("cpu", "float32", Weights.NONE, {}, ROUNDS, seed=7)

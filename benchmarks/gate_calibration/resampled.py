@@ -1,48 +1,33 @@
-"""Error rates on resampled pairs: python -m benchmarks.gate_calibration.resampled RUNS.
+"""Error rates on recorded pairs: python -m benchmarks.gate_calibration.resampled RUNS.
 
-RUNS is the folder that a gate of a commit against itself wrote. A simulated gate draws as many of
-its pairs as it needs, with replacement and whole, so that what cells of a process share stays, and
-exchanges the two sides of each by the toss of a coin, which for one commit changes nothing. Then
-the head's figures are multiplied by a slowdown, in all cells or in the first.
-
-What this shows is the decision under the recorded noise. It cannot show what was not recorded: an
-hour with another neighbour, or a slowdown that is more than a factor.
+RUNS is the folder that a gate of a commit against itself wrote. Three tables: gates of the pairs as
+they ran, their sides named anew; unchanged gates of resampled pairs, also in bad hours; power. What
+is simulated, and what it cannot show: `efficarch.power`.
 """
 
 import argparse
+import math
 import random
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-from efficarch.decision import gate
 from efficarch.errors import EfficarchError
 from efficarch.experiment import load_pairs
-from efficarch.gate import Outcome, Verdict
-from efficarch.observation import Observation, Sample
-from efficarch.policy import Policy, load_policy
-from efficarch.series import REFERENCES
+from efficarch.policy import load_policy
+from efficarch.power import (
+    SLOWDOWNS,
+    Disturbance,
+    Pair,
+    Tally,
+    as_they_ran,
+    prepared,
+    resampled,
+    simulate,
+)
 
-SLOWDOWNS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1)
-
-Pair = tuple[Sample, Sample]
-
-
-@dataclass(frozen=True)
-class Tally:
-    """What became of the cells of simulated gates.
-
-    Shares of gates with a FAIL, of cells by verdict (those that were slowed, or all of an unchanged
-    head), and the mean number of pairs per cell and per gate.
-    """
-
-    failed_gates: float
-    failed: float
-    passed: float
-    inconclusive: float
-    cell_pairs: float
-    gate_pairs: float
+BURST = 3
+"""Mean length of a neighbour's burst, in processes."""
 
 
 def recorded(folder: Path) -> list[Pair]:
@@ -51,112 +36,109 @@ def recorded(folder: Path) -> list[Pair]:
     Raises:
         EfficarchError: fewer than two pairs, or no cell that all measured.
     """
-    pairs = load_pairs(folder)
-    measured = [
-        {cell_id for cell_id, cell in side.cells.items() if cell.latency_ms is not None}
-        for pair in pairs
-        for side in pair
-    ]
-    shared = set.intersection(*measured) if measured else set()
-    if len(pairs) < 2 or not shared:
+    pairs = prepared(load_pairs(folder))
+    if len(pairs) < 2 or not pairs[0][0].cells:
         raise EfficarchError(
-            f"{folder} holds {len(pairs)} pairs with {len(shared)} cells that all measured; "
+            f"{folder} holds {len(pairs)} pairs with no cell that all measured, or fewer than two; "
             "record some with efficarch gate --base HEAD --head HEAD"
         )
-    return [(_only(base, shared), _only(head, shared)) for base, head in pairs]
+    return pairs
 
 
-def simulate(
-    pairs: Sequence[Pair],
-    policy: Policy,
-    *,
-    slowdown: float,
-    gates: int,
-    one_cell: bool = False,
-    seed: int = 0,
-) -> Tally:
-    """Judge simulated gates of a head slower by a share, in all cells or in the first alone."""
-    rng = random.Random(seed)
-    cells = list(pairs[0][0].cells)
-    slowed = cells[:1] if one_cell else cells
-    found: list[Verdict] = []
-    failed_gates, gate_pairs = 0, 0
-    for _gate in range(gates):
-        verdicts = gate(*_drawn(pairs, policy.pairs[-1], rng, slowdown, slowed), {}, policy)
-        failed_gates += any(verdict.outcome is Outcome.FAIL for verdict in verdicts)
-        counted = [verdict for verdict in verdicts if verdict.cell_id != REFERENCES]
-        gate_pairs += max(verdict.pairs or 0 for verdict in counted)
-        found += [verdict for verdict in counted if verdict.cell_id in slowed]
-    share = {
-        outcome: sum(verdict.outcome is outcome for verdict in found) / len(found)
-        for outcome in Outcome
-    }
-    return Tally(
-        failed_gates / gates,
-        share[Outcome.FAIL],
-        share[Outcome.PASS],
-        share[Outcome.INCONCLUSIVE],
-        sum(verdict.pairs or 0 for verdict in found) / len(found),
-        gate_pairs / gates,
+def drift(_rng: random.Random, processes: int, cells: int) -> list[list[float]]:
+    """Grow by 30 % over the gate."""
+    return [[1 + 0.3 * i / processes] * cells for i in range(processes)]
+
+
+def step(_rng: random.Random, processes: int, cells: int) -> list[list[float]]:
+    """Jump by 20 % in the middle, within a pair."""
+    return [[1.2 if i > processes // 2 else 1.0] * cells for i in range(processes)]
+
+
+def periodic(rng: random.Random, processes: int, cells: int) -> list[list[float]]:
+    """Swing by 10 % either way, every five processes, from a phase of its own."""
+    phase = 2 * math.pi * rng.random()
+    swing = [1 + 0.1 * math.sin(phase + 2 * math.pi * i / 5) for i in range(processes)]
+    return [[factor] * cells for factor in swing]
+
+
+def neighbour(rng: random.Random, processes: int, cells: int) -> list[list[float]]:
+    """Slow half of the processes by 15 %, in bursts of a few."""
+    busy, found = rng.random() < 0.5, []
+    for _process in range(processes):
+        busy = busy is not (rng.random() < 1 / BURST)
+        found.append([1.15 if busy else 1.0] * cells)
+    return found
+
+
+def heavy_tails(rng: random.Random, processes: int, cells: int) -> list[list[float]]:
+    """Multiply each cell of each process by noise of 3 % with Student's t of two degrees."""
+    return [[math.exp(0.03 * _t2(rng)) for _c in range(cells)] for _p in range(processes)]
+
+
+def two_modes(rng: random.Random, processes: int, cells: int) -> list[list[float]]:
+    """Slow each cell of half of the processes by 20 %."""
+    return [[rng.choice((1.0, 1.2)) for _c in range(cells)] for _p in range(processes)]
+
+
+DISTURBANCES: dict[str, Disturbance | None] = {
+    "resampled": None,
+    "linear drift of 30 %": drift,
+    "a step of 20 % in the middle": step,
+    "periodic, 10 % either way": periodic,
+    "a neighbour, 15 % half of the time": neighbour,
+    "heavy tails": heavy_tails,
+    "two modes 20 % apart": two_modes,
+}
+
+
+def _t2(rng: random.Random) -> float:
+    # the quantile function of Student's t with two degrees of freedom (Shaw 2006, table 1)
+    u = rng.random()
+    return (2 * u - 1) / math.sqrt(2 * u * (1 - u)) if 0 < u < 1 else 0.0
+
+
+HEADER = f"{'':36}  gates  any FAIL    FAIL    PASS  INCONCL.  pairs"
+
+
+def row(name: str, gates: int, tally: Tally) -> str:
+    """Return a line of a table: shares of gates, then of the slowed cells (or of all)."""
+    return (
+        f"{name:36} {gates:6} {tally.failed_gates:9.2%} {tally.failed:7.1%} {tally.passed:7.1%} "
+        f"{tally.inconclusive:9.1%} {tally.gate_pairs:6.1f}"
     )
-
-
-def _drawn(
-    pairs: Sequence[Pair], count: int, rng: random.Random, slowdown: float, slowed: Sequence[str]
-) -> tuple[list[Sample], list[Sample]]:
-    base, head = [], []
-    for pair in rng.choices(pairs, k=count):
-        theirs, ours = pair if rng.random() < 0.5 else pair[::-1]
-        base.append(theirs)
-        head.append(_slower(ours, 1 + slowdown, slowed))
-    return base, head
-
-
-def _slower(sample: Sample, factor: float, slowed: Sequence[str]) -> Sample:
-    cells = {
-        cell_id: _times(cell, factor) if cell_id in slowed else cell
-        for cell_id, cell in sample.cells.items()
-    }
-    return replace(sample, cells=cells)
-
-
-def _times(cell: Observation, factor: float) -> Observation:
-    latency, ratio = cell.latency_ms, cell.ratio
-    return replace(
-        cell,
-        latency_ms=None if latency is None else latency * factor,
-        ratio=None if ratio is None else ratio * factor,
-    )
-
-
-def _only(sample: Sample, cells: set[str]) -> Sample:
-    return replace(sample, cells={k: cell for k, cell in sample.cells.items() if k in cells})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Simulate, print the table, return the exit code."""
+    """Simulate, print the tables, return the exit code."""
     parser = argparse.ArgumentParser(prog="resampled", description=__doc__.partition("\n")[0])
     parser.add_argument("runs", type=Path, help="folder of a gate of a commit against itself")
     parser.add_argument("--policy", type=Path, default=Path("pyproject.toml"))
-    parser.add_argument("--gates", type=int, default=10_000, help="for no slowdown; else a tenth")
+    parser.add_argument("--gates", type=int, default=10_000, help="unchanged; a tenth elsewhere")
     options = parser.parse_args(arguments)
     try:
         pairs, policy = recorded(options.runs), load_policy(options.policy)
+        if len(pairs) < policy.pairs[-1]:
+            raise EfficarchError(
+                f"{options.runs} holds {len(pairs)} pairs, a gate may take {policy.pairs[-1]}"
+            )
     except EfficarchError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    cells = len(pairs[0][0].cells)
-    _say(f"{len(pairs)} recorded pairs of {cells} cells; shares of gates, then of slowed cells")
-    _say("slowdown  cells  gates  any FAIL     FAIL     PASS  INCONCLUSIVE  pairs: cell   gate")
-    for slowdown in SLOWDOWNS:
-        for one_cell in (False, True) if slowdown else (False,):
-            gates = options.gates if not slowdown else max(1, options.gates // 10)
-            tally = simulate(pairs, policy, slowdown=slowdown, gates=gates, one_cell=one_cell)
-            _say(
-                f"{slowdown:8.0%}  {'one' if one_cell else 'all':5} {gates:6}  "
-                f"{tally.failed_gates:8.2%} {tally.failed:8.1%} {tally.passed:8.1%} "
-                f"{tally.inconclusive:13.1%} {tally.cell_pairs:12.1f} {tally.gate_pairs:6.1f}"
-            )
+    in_order, drawn = as_they_ran(pairs), resampled(pairs)
+    fewer = max(1, options.gates // 10)
+    _say(f"{len(pairs)} recorded pairs of {len(pairs[0][0].cells)} cells")
+    _say(HEADER)
+    _say(row("as they ran", fewer, simulate(in_order, policy, slowdown=0, gates=fewer)))
+    for name, disturbance in DISTURBANCES.items():
+        gates = fewer if disturbance else options.gates
+        tally = simulate(drawn, policy, slowdown=0, gates=gates, disturbance=disturbance)
+        _say(row(name, gates, tally))
+    for slowdown in SLOWDOWNS[1:]:
+        for one_cell in (False, True):
+            name = f"+{slowdown:.0%} in {'one cell' if one_cell else 'all cells'}"
+            tally = simulate(drawn, policy, slowdown=slowdown, gates=fewer, one_cell=one_cell)
+            _say(row(name, fewer, tally))
     return 0
 
 

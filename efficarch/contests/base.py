@@ -19,9 +19,12 @@ class Settings:
     locations: dict[str, str | None]
     """Hub id or folder per model name, where the user named one."""
     rounds: int
+    """At least so many per cell."""
     seed: int = 0
     timing_only: bool = False
     """Whether CosSim is needed of no more than is timed, as in all but the first pair of a gate."""
+    measured_ms: float = 0.0
+    """A cell that ``rounds`` do not keep busy for so long gets more of them."""
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,17 @@
 """Claims about what the gate tells: exit codes, Markdown, annotations, and stored files."""
 
+import argparse
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from efficarch.cli import main
+from efficarch.experiment import run_file
 from efficarch.gate import Outcome, Verdict
-from efficarch.gate_command import exit_code
+from efficarch.gate_command import _options, exit_code
 from efficarch.policy import Policy
 from efficarch.record import Estimate
 from tests import samples
@@ -161,10 +164,49 @@ def test_what_is_no_run_file_is_refused(
 
 
 def test_the_policy_in_force_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As JSON, defaults included."""
-    (tmp_path / "p.toml").write_text("[tool.efficarch.gate]\nfloor = 0.05\n")
+    """As JSON, defaults included; then its power, for which a gate must have measured."""
+    policy, out = tmp_path / "p.toml", tmp_path / "out"
+    policy.write_text("[tool.efficarch.gate]\nfloor = 0.05\n")
+    arguments = ["gate", "--show-policy", "--policy", str(policy), "--out", str(out)]
 
-    assert main(["gate", "--show-policy", "--policy", str(tmp_path / "p.toml")]) == 0
+    assert main(arguments) == 0
 
-    shown = json.loads(capsys.readouterr().out)
-    assert shown == json.loads(json.dumps(asdict(Policy(floor=0.05))))
+    shown, _, power = capsys.readouterr().out.partition("\n}\n")
+    assert json.loads(shown + "}") == json.loads(json.dumps(asdict(Policy(floor=0.05))))
+    assert power == "power: not known before a gate has measured two pairs\n"
+    (out / "runs").mkdir(parents=True)
+    for index in range(6):
+        for arm in ("base", "head"):
+            plain_file(run_file(out, index, arm), {"quiet": 0.1 + 1e-5 * index, "b": 0.2}, index)
+
+    assert main(arguments) == 0
+
+    power = capsys.readouterr().out.partition("\n}\n")[2]
+    assert "over 6 pairs" in power
+    assert re.search(r"0\.\d %  quiet", power)
+    rows = {line.split()[0]: line.split()[1:3] for line in power.splitlines()[-6:]}
+    assert rows["0%"] == ["0%", "100%"]
+    assert rows["10%"] == ["100%", "0%"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "cells"), [(None, ("dinov2/*",)), ("norm", None)], ids=["policy", "-k"]
+)
+def test_the_policy_names_the_cells_unless_asked_for_others(
+    expression: str | None, cells: tuple[str, ...] | None
+) -> None:
+    """What -k selects need not be among them."""
+    arguments = argparse.Namespace(
+        timeout=60,
+        device="cpu",
+        dtype="float32",
+        weights="random",
+        expression=expression,
+        suites="suites",
+        seed=3,
+    )
+
+    options = _options(arguments, Policy(cells=("dinov2/*",)))
+
+    assert options.cells == cells
+    assert _options(arguments, Policy()).cells is None

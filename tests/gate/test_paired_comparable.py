@@ -8,7 +8,7 @@ from efficarch.decision import gate
 from efficarch.gate import Outcome, Verdict
 from efficarch.observation import Observation, Sample, observe
 from efficarch.policy import DIFFERABLE, Policy
-from efficarch.record import Machine, Status
+from efficarch.record import Conditions, Machine, Status
 from tests import samples
 from tests.gate.paired_cases import CELL, around, observation, sides, with_status
 
@@ -26,7 +26,11 @@ OTHER = {
     "python": "3.12.1",
     "torch": "2.11.0",
     "transformers": "5.17.0",
+    "persistence": True,
+    "mig": True,
 }
+
+QUIET = Conditions(0.02, 1980, (), 0)
 
 
 def judge(pairs: list[tuple[list[Observation], list[Observation]]]) -> list[Verdict]:
@@ -143,3 +147,70 @@ def test_a_cell_that_one_side_lost_in_a_later_pair() -> None:
     (verdict,) = judge(pairs)
 
     assert verdict.reasons == ("measured on one side of a pair only",)
+
+
+def judge_under(
+    base: list[Conditions], head: list[Conditions], *, ratio: float, device: str = "cuda"
+) -> Verdict:
+    """Judge a cell measured under conditions, one a process, when the head is slower or not."""
+    pairs = [
+        (
+            [replace(observation(), conditions=theirs)],
+            [replace(observation(10 * r), conditions=ours)],
+        )
+        for theirs, ours, r in zip(base, head, around(ratio, len(base)), strict=True)
+    ]
+    verdict, *_others = gate(*sides(pairs, (("device", device),)), {}, Policy())
+    return verdict
+
+
+@pytest.mark.parametrize("ratio", [1.0, 1.1])
+@pytest.mark.parametrize(
+    ("disturbed", "device", "words"),
+    [
+        (replace(QUIET, throttling=("temperature",)), "cuda", "throttled by temperature"),
+        (replace(QUIET, foreign_gpu_processes=1), "cuda", "another process computed on the GPU"),
+        (replace(QUIET, foreign_cpu_share=0.3), "cpu", "others took more than 10 % of the CPU"),
+    ],
+)
+def test_a_disturbed_machine_decides_no_speed(
+    disturbed: Conditions, device: str, words: str, ratio: float
+) -> None:
+    """Neither FAIL nor PASS, and the reason says in how many processes."""
+    verdict = judge_under([disturbed] * 16, [disturbed, QUIET] * 8, ratio=ratio, device=device)
+
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert words in verdict.reasons[0]
+    assert "in 24 of 32 processes" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(("ratio", "outcome"), [(1.0, Outcome.PASS), (1.1, Outcome.FAIL)])
+def test_a_few_disturbed_processes_are_borne(ratio: float, outcome: Outcome) -> None:
+    """The tests do; so is a busy CPU where the GPU is measured."""
+    hot = replace(QUIET, throttling=("temperature",))
+    busy = replace(QUIET, foreign_cpu_share=0.5)
+
+    assert judge_under([QUIET] * 13 + [hot] * 3, [QUIET] * 16, ratio=ratio).outcome is outcome
+    assert judge_under([busy] * 16, [busy] * 16, ratio=ratio).outcome is outcome
+
+
+@pytest.mark.parametrize(("clock", "told"), [(1980, False), (1945, False), (1930, True)])
+def test_other_clocks_decide_no_speed(clock: int, told: bool) -> None:
+    """Two sides whose clocks differ by more than 2 % are no comparison."""
+    slower = [replace(QUIET, sm_clock_mhz=clock)] * 16
+
+    verdict = judge_under([QUIET] * 16, slower, ratio=1.1)
+
+    assert (verdict.outcome is Outcome.INCONCLUSIVE) is told
+    assert ("the SM clock was 1980 MHz in the base, 1930 in the head" in verdict.reasons) is told
+
+
+def test_a_disturbed_machine_excuses_no_worse_output() -> None:
+    """CosSim does not depend on who else is at work."""
+    hot = replace(QUIET, throttling=("temperature",))
+    base, head = (replace(observation(cossim=c), conditions=hot) for c in (0.99, 0.9))
+
+    (verdict,) = judge([([base], [head])] * 6)
+
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.reasons == ("CosSim fell by 0.0900",)

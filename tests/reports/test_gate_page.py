@@ -35,6 +35,16 @@ def test_the_worst_comes_first_and_gives_the_page_its_verdict() -> None:
     assert (page.rows[0].change, page.rows[0].cossim) == ("+10.0 %", "-0.0100")
 
 
+def test_references_are_no_cell() -> None:
+    """They are told where they do not pass."""
+    fine = [verdict(Outcome.PASS, "good"), verdict(Outcome.PASS, "references")]
+    slow = [verdict(Outcome.PASS, "good"), verdict(Outcome.FAIL, "references")]
+
+    assert build_gate(fine, "", []).headline == "1 cell pass"
+    assert build_gate(slow, "", []).headline == "1 cell pass, references fail"
+    assert build_gate(slow, "", []).verdict.word == "FAIL"
+
+
 def test_nothing_compared_is_no_pass() -> None:
     """Neither is nothing but advice."""
     advice = [verdict(Outcome.NOT_COMPARABLE, "new", advisory=True)]

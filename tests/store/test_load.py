@@ -25,7 +25,10 @@ from tests.store.cases import CELL, GPU, LINE, MEASUREMENT, Edit, drop, put, wri
 GOLDEN = Path(__file__).parents[1] / "golden" / "run-v1.json"
 GOLDEN_2 = GOLDEN.with_name("run-v2.json")
 
-SINCE_3 = {"backend": None, "scaling": None, "saving": None}
+GOLDEN_3 = GOLDEN.with_name("run-v3.json")
+
+SINCE_4 = {"conditions": None, "turn": None}
+SINCE_3 = {"backend": None, "scaling": None, "saving": None, **SINCE_4}
 LIMITS_SINCE_3 = dict.fromkeys(("cossim_p5", "bits_lost", "slope", "reference_slope"))
 
 RUNS = {
@@ -189,6 +192,20 @@ def test_run_file_of_schema_2_still_loads() -> None:
     assert measured[2].quality.answer_nats == 0.25
     for line, written_ in zip(run.cells, raw["efficarch"]["cells"], strict=True):
         assert plain(line.limits) == {**written_["limits"], **LIMITS_SINCE_3}
+
+
+def test_run_file_of_schema_3_still_loads() -> None:
+    """golden/run-v3.json was written by samples.run_json at the last commit of schema 3."""
+    raw = json.loads(GOLDEN_3.read_text(encoding="utf-8"))
+    stored = [bench["extra_info"]["efficarch"]["measurement"] for bench in raw["benchmarks"]]
+
+    run = load_run(GOLDEN_3)
+
+    assert raw["efficarch"]["schema"] == 3
+    measured = [line.measurement for line in run.cells if line.measurement is not None]
+    assert [plain(item) for item in measured] == [{**old, **SINCE_4} for old in stored]
+    machine = raw["machine_info"]["efficarch"]
+    assert plain(run.machine) == {**machine, "persistence": None, "mig": None}
 
 
 @pytest.mark.parametrize("schema", [1, 2])

@@ -117,7 +117,7 @@ def test_other_schema_version_is_refused(tmp_path: Path, schema: object) -> None
     put("efficarch", "schema", value=schema)(data)
 
     assert refusal(written(tmp_path / "run.json", data)) == (
-        f"schema version {schema!r}, this efficarch reads versions 1, 2, {SCHEMA}; "
+        f"schema version {schema!r}, this efficarch reads versions 1, 2, 3, {SCHEMA}; "
         "report it with the efficarch that measured it"
     )
 

@@ -1,0 +1,168 @@
+"""Rounds in turns: the two processes of a pair measure each cell together, one round at a time.
+
+Where a machine is shared, it is faster or slower for seconds or minutes on end, so that processes
+one after the other meet different machines. Here both stand by, and while one works the other
+sleeps; rounds that belong together are a moment apart. A process that has no counterpart for a cell
+measures it alone.
+
+The processes speak with the gate in lines of JSON over a socket: ``enter`` with a cell, and ``go``
+lets them prepare it; ``ready``, answered by how many rounds and whose turn is first; then ``go``
+and ``done`` for each round, or ``stop``.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+VARIABLE = "EFFICARCH_GATE_TURNS"
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """What two processes agreed on for a cell."""
+
+    rounds: int
+    turn: int
+    """0 for the process that begins, 1 for the other."""
+
+
+class _Line:
+    """One end of a connection; a broken one says ``None`` and hears nothing."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._incoming = connection.makefile("r", encoding="utf-8")
+
+    def send(self, message: Any) -> None:
+        with suppress(OSError):
+            self._connection.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self) -> Any:
+        try:
+            line = self._incoming.readline()
+        except OSError:
+            return None
+        return json.loads(line) if line.endswith("\n") else None
+
+    def close(self) -> None:
+        self._incoming.close()
+        self._connection.close()
+
+
+class Turns:
+    """The end of a measured process."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._line = _Line(connection)
+
+    def enter(self, cell_id: str) -> None:
+        """Wait until this process may prepare a cell."""
+        self._line.send({"enter": cell_id})
+        self._line.receive()
+
+    def meet(self, cell_id: str, rounds: int) -> Meeting | None:
+        """Wait for the other process at a cell that is prepared; ``None`` to measure it alone."""
+        self._line.send({"ready": cell_id, "rounds": rounds})
+        answer = self._line.receive()
+        return None if answer is None else Meeting(answer["rounds"], answer["turn"])
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for this process's turn, and give it back afterwards."""
+        self._line.receive()
+        try:
+            yield
+        except BaseException:
+            self._line.send("stop")
+            raise
+        self._line.send("done")
+
+
+def current() -> Turns | None:
+    """Return the turns of this process; ``None`` where no gate started it."""
+    descriptor = os.environ.get(VARIABLE)
+    return None if descriptor is None else Turns(socket.socket(fileno=int(descriptor)))
+
+
+class _Player:
+    """A measured process as the gate sees it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.line = _Line(connection)
+        self.entering: str | None = None
+        """The cell it wants to prepare."""
+        self.rounds: int | None = None
+        """How many it wants to run of the cell that it has prepared."""
+
+    def listen(self) -> None:
+        """Wait until the process wants to enter a cell, stands ready at one, or has ended."""
+        message = self.line.receive() or {}
+        self.entering, self.rounds = message.get("enter"), message.get("rounds")
+
+    def go(self) -> bool:
+        """Let it run a round, and say whether it did."""
+        self.line.send("go")
+        return bool(self.line.receive() == "done")
+
+
+class Conductor:
+    """Gives two processes their turns; the gate's end."""
+
+    def __init__(
+        self, connections: Mapping[str, socket.socket], place: Callable[[str], Any]
+    ) -> None:
+        """Take connections by the name of the side, that which begins first.
+
+        ``place`` says in which order both of them come to the cells.
+        """
+        self._players = {name: _Player(each) for name, each in connections.items()}
+        self._place = place
+        self.awaited = next(iter(connections))
+        """The side that has the turn."""
+
+    def run(self) -> None:
+        """Go on until both have ended."""
+        for name in self._players:
+            self._listen(name)
+        while cells := [each.entering for each in self._players.values() if each.entering]:
+            # who stands elsewhere has passed this cell or has yet to come to it
+            here = min(cells, key=self._place)
+            ready = [
+                name
+                for name, player in self._players.items()
+                if player.entering == here and self._prepares(name)
+            ]
+            if len(ready) == 2:
+                self._play()
+            for name in ready:
+                if len(ready) == 1:
+                    self._players[name].line.send(None)
+                self._listen(name)
+        for player in self._players.values():
+            player.line.close()
+
+    def _listen(self, name: str) -> None:
+        self.awaited = name
+        self._players[name].listen()
+
+    def _prepares(self, name: str) -> bool:
+        """Let a side prepare the cell it stands at, and say whether it is ready to measure it."""
+        self._players[name].line.send("go")
+        self._listen(name)
+        return self._players[name].rounds is not None
+
+    def _play(self) -> None:
+        rounds = max(player.rounds or 0 for player in self._players.values())
+        for turn, player in enumerate(self._players.values()):
+            player.line.send({"rounds": rounds, "turn": turn})
+        # strictly by turns: every round then begins with what the other side left in the caches
+        playing = list(self._players)
+        for _round in range(rounds):
+            for name in list(playing):
+                self.awaited = name
+                if not self._players[name].go():
+                    playing.remove(name)

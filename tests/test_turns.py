@@ -1,0 +1,186 @@
+"""Claims about the turns of two processes; here two threads."""
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from threading import Thread
+
+import pytest
+
+from efficarch import turns
+from efficarch.turns import Conductor, Meeting, Turns, current
+
+Player = Callable[[Turns, list[str]], None]
+
+
+def conducted(first: Player, second: Player, order: str = "abcdef") -> tuple[list[str], list[str]]:
+    """Let two players run under a conductor; return what each noted, and check that all end."""
+    connections, threads, logs = {}, [], ([], [])  # type: ignore[var-annotated]
+    for name, player, log in zip(("base", "head"), (first, second), logs, strict=True):
+        ours, theirs = socket.socketpair()
+        connections[name] = ours
+        threads.append(Thread(target=run, args=(player, theirs, log)))
+    conductor = Thread(target=Conductor(connections, order.index).run)
+    for thread in (conductor, *threads):
+        thread.start()
+    for thread in (conductor, *threads):
+        thread.join(5)
+        assert not thread.is_alive()
+    return logs
+
+
+def run(player: Player, connection: socket.socket, log: list[str]) -> None:
+    """Play, and hang up as a process does that ends."""
+    mine = Turns(connection)
+    try:
+        player(mine, log)
+    finally:
+        mine._line.close()
+
+
+NOTES: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _empty() -> None:
+    """Nobody has noted anything yet."""
+    NOTES.clear()
+
+
+def measuring(name: str, cells: str, rounds: int = 4, *, fails_in: str = "") -> Player:
+    """Return a process that measures some cells; in one of them its second round raises."""
+
+    def play(mine: Turns, log: list[str]) -> None:
+        for cell in cells:
+            mine.enter(cell)
+            NOTES.append(f"{name} prepares {cell}")
+            time.sleep(0.002)
+            NOTES.append(f"{name} prepared {cell}")
+            meeting = mine.meet(cell, rounds)
+            log.append(f"{cell} {'alone' if meeting is None else meeting.turn}")
+            if meeting is None:
+                continue
+            try:
+                for index in range(meeting.rounds):
+                    with mine.turn():
+                        NOTES.append(f"{name} {cell} {index}")
+                        if cell == fails_in and index == 1:
+                            raise ValueError("no more")
+            except ValueError:
+                log.append("failed")
+
+    return play
+
+
+def test_rounds_alternate() -> None:
+    """One at a time: preparing one after the other, then round by round."""
+    first, second = conducted(measuring("b", "a"), measuring("h", "a"))
+
+    assert (first, second) == (["a 0"], ["a 1"])
+    assert NOTES[:4] == ["b prepares a", "b prepared a", "h prepares a", "h prepared a"]
+    assert NOTES[4:] == [
+        "b a 0",
+        "h a 0",
+        "b a 1",
+        "h a 1",
+        "b a 2",
+        "h a 2",
+        "b a 3",
+        "h a 3",
+    ]
+
+
+def test_both_run_as_many_rounds_as_either_wants() -> None:
+    """The more of the two."""
+    conducted(measuring("b", "a", rounds=2), measuring("h", "a", rounds=6))
+
+    assert sum(note.startswith("b a") for note in NOTES) == 6
+    assert sum(note.startswith("h a") for note in NOTES) == 6
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "alone"),
+    [
+        ("abc", "ac", "b"),
+        ("ac", "abc", "b"),
+        ("ab", "abcd", "cd"),
+        ("bcd", "ad", "abc"),
+        ("", "ab", "ab"),
+        ("ab", "", "ab"),
+    ],
+)
+def test_a_cell_of_one_side_is_measured_alone(base: str, head: str, alone: str) -> None:
+    """New, gone, skipped or broken in preparing; cells that both have are met at."""
+    first, second = conducted(measuring("b", base), measuring("h", head))
+
+    told = [line.split() for line in first + second]
+    assert sorted({cell for cell, how in told if how == "alone"}) == sorted(alone)
+    assert [line[0] for line in first] == list(base)
+    assert [line[0] for line in second] == list(head)
+
+
+def test_a_round_that_raises_leaves_the_other_its_rounds() -> None:
+    """And both meet again at the next cell."""
+    first, second = conducted(measuring("b", "abc", fails_in="b"), measuring("h", "abc"))
+
+    assert first == ["a 0", "b 0", "failed", "c 0"]
+    assert second == ["a 1", "b 1", "c 1"]
+    assert sum(note.startswith("h b") for note in NOTES) == 4
+    assert sum(note.startswith("b b") for note in NOTES) == 2
+
+
+def test_a_process_that_dies_leaves_the_other_alone() -> None:
+    """In the middle of a round, as one that is killed."""
+
+    def dies(mine: Turns, _log: list[str]) -> None:
+        mine.enter("a")
+        mine.meet("a", 4)
+        mine._line.receive()  # its turn
+
+    _first, second = conducted(dies, measuring("h", "ab"))
+
+    assert second == ["a 1", "b alone"]
+    assert sum(note.startswith("h a") for note in NOTES) == 4
+
+
+def test_a_process_that_knows_no_turns_goes_first() -> None:
+    """An efficarch from before turns says nothing; the other waits until it has ended."""
+
+    def silent(_mine: Turns, _log: list[str]) -> None:
+        time.sleep(0.05)
+        NOTES.append("done")
+
+    _first, second = conducted(silent, measuring("h", "a"))
+
+    assert NOTES[0] == "done"
+    assert second == ["a alone"]
+
+
+def test_without_a_gate_there_are_no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one they are at the end of the connection it names."""
+    monkeypatch.delenv(turns.VARIABLE, raising=False)
+    assert current() is None
+    ours, theirs = socket.socketpair()
+    monkeypatch.setenv(turns.VARIABLE, str(theirs.detach()))
+
+    mine = current()
+
+    assert mine is not None
+    ours.sendall(json.dumps({"rounds": 3, "turn": 1}).encode() + b"\n")
+    assert mine.meet("a", 2) == Meeting(3, 1)
+    assert json.loads(ours.recv(100)) == {"ready": "a", "rounds": 2}
+    ours.close()
+    mine._line.close()
+
+
+def test_a_gate_that_is_gone_stops_nobody() -> None:
+    """Its processes go on alone and end by themselves."""
+    ours, theirs = socket.socketpair()
+    ours.close()
+    mine = Turns(theirs)
+
+    mine.enter("a")
+
+    assert mine.meet("a", 2) is None
+    mine._line.close()
