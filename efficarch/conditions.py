@@ -3,7 +3,6 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from efficarch.probe import ask, gpu_handle, gpu_uuid
 from efficarch.record import Conditions
@@ -39,12 +38,7 @@ class Watch:
     def __enter__(self) -> None:
         self._before = _cpu_times()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         before, after = self._before, _cpu_times()
         if before is not None and after is not None:
             self._total += after.total - before.total
