@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from efficarch.errors import EfficarchError
+from efficarch.errors import EfficarchError, last_line
 from efficarch.worktree import Tree, dependencies
 
 COMPLETE = "complete"
@@ -26,13 +26,13 @@ def environment(tree: Tree, folder: Path, install: Sequence[str]) -> Path:
         EfficarchError: it cannot be built; what there was of it is removed.
     """
     wanted = json.dumps([sys.version, list(install), dependencies(tree.path)], sort_keys=True)
-    path = folder / sha256(wanted.encode()).hexdigest()[:16]
-    python = path.absolute() / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    path = folder.absolute() / sha256(wanted.encode()).hexdigest()[:16]
+    python = path / "bin" / "python"
     if (path / COMPLETE).is_file():
         return python
     shutil.rmtree(path, ignore_errors=True)
     try:
-        _run([sys.executable, "-m", "venv", str(path.absolute())], tree.path)
+        _run([sys.executable, "-m", "venv", str(path)], tree.path)
         for arguments in install:
             pip = [str(python), "-m", "pip", "install", "--quiet"]
             _run([*pip, *shlex.split(arguments)], tree.path)
@@ -46,7 +46,7 @@ def environment(tree: Tree, folder: Path, install: Sequence[str]) -> Path:
 def _run(command: Sequence[str], folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
-        words = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise EfficarchError(
-            f"the environment of a side cannot be built: {shlex.join(command[1:])} failed: {words}"
+            f"the environment of a side cannot be built: {shlex.join(command[1:])} failed: "
+            f"{last_line(done.stderr)}"
         )

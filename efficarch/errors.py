@@ -16,6 +16,20 @@ class UnknownNameError(EfficarchError):
         return cls(f"unknown {kind} {name!r}; {hint(name, known)}")
 
 
+def first_line(text: str) -> str:
+    """Return the first line of what something said, or that it said nothing."""
+    return _lines(text)[0]
+
+
+def last_line(text: str) -> str:
+    """Return the last line of what something said, or that it said nothing."""
+    return _lines(text)[-1]
+
+
+def _lines(text: str) -> list[str]:
+    return text.strip().splitlines() or ["no message"]
+
+
 def hint(name: str, known: Sequence[str]) -> str:
     """Return what to do about an unknown name: the nearest known one, or all of them."""
     from difflib import get_close_matches

@@ -21,12 +21,13 @@ from pathlib import Path
 from threading import Thread
 from typing import IO
 
-from efficarch import turns as turns_module
 from efficarch.errors import EfficarchError, RunFileError
 from efficarch.observation import Sample
-from efficarch.process_plan import VARIABLE, ProcessPlan
+from efficarch.process_plan import VARIABLE as PLAN
+from efficarch.process_plan import ProcessPlan
 from efficarch.store import load_sample, write_text
 from efficarch.timing import seconds_now
+from efficarch.turns import VARIABLE as TURNS
 from efficarch.turns import Conductor
 from efficarch.worktree import Arms
 
@@ -58,7 +59,7 @@ class Options:
     """Folder of the suites, relative to the top of either worktree."""
     seed: int
     timeout_s: int
-    """Longest a process may take."""
+    """Longest a pair may take."""
     cells: tuple[str, ...] | None = None
     """Cell ids or globs of them to begin with; ``None`` for all that pytest selects."""
 
@@ -99,7 +100,7 @@ class Experiment:
             )
 
     def measure_pair(self, pair: int, cells: Sequence[str] | None) -> float:
-        """Measure what is missing of a pair and return how many seconds it took.
+        """Measure a pair and return how many seconds it took.
 
         Raises:
             EfficarchError: a process failed, hung or measured nothing; finished pairs stay.
@@ -179,8 +180,8 @@ class Experiment:
         environment = {
             **STEADY_MEMORY,
             **os.environ,
-            VARIABLE: str(files.plan),
-            turns_module.VARIABLE: str(turns.fileno()),
+            PLAN: str(files.plan),
+            TURNS: str(turns.fileno()),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         with (

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from efficarch import turns
 from efficarch.collection import Line, Session, device_of, follow, register
-from efficarch.errors import EfficarchError
+from efficarch.errors import EfficarchError, first_line
 from efficarch.models import OPTIONS, destination
 from efficarch.probe import cuda_available, cuda_required, device_name, machine
 from efficarch.process_plan import current, measured_ms
@@ -21,6 +20,7 @@ from efficarch.record import DTYPES, SCHEMA, Status, Weights
 from efficarch.stats import MIN_ROUNDS
 from efficarch.store import plain
 from efficarch.timing import clock_for, overhead_ms
+from efficarch.turns import current as current_turns
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -75,7 +75,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker and start the session's records."""
     config.addinivalue_line("markers", "cuda: needs a CUDA device")
-    config.stash[SESSION] = Session(turns=turns.current())
+    config.stash[SESSION] = Session(turns=current_turns())
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -141,7 +141,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("cuda") and cuda_required() and not cuda_available():
         pytest.fail("EFFICARCH_REQUIRE_CUDA=1, but torch sees no CUDA device", pytrace=False)
     session = item.config.stash[SESSION]
-    if session.turns is not None and "benchmark" in getattr(item, "fixturenames", ()):
+    if session.turns is not None and _is_benchmark(item):
         line = session.lines.get(item.nodeid)
         session.turns.enter(item.nodeid if line is None else line.cell.id)
 
@@ -150,13 +150,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Let another project's benchmark run while the other process of a gate's pair stands by."""
     session = item.config.stash[SESSION]
-    alone = session.turns is None or item.nodeid in session.lines
-    if alone or "benchmark" not in getattr(item, "fixturenames", ()):
+    turns = session.turns
+    if turns is None or item.nodeid in session.lines or not _is_benchmark(item):
         return (yield)
-    assert session.turns is not None
-    meeting = session.turns.meet(item.nodeid, 1)
-    with nullcontext() if meeting is None else session.turns.turn():
+    meeting = turns.meet(item.nodeid, 1)
+    with nullcontext() if meeting is None else turns.turn():
         return (yield)
+
+
+def _is_benchmark(item: pytest.Item) -> bool:
+    return "benchmark" in getattr(item, "fixturenames", ())
 
 
 @pytest.hookimpl(wrapper=True)
@@ -181,7 +184,7 @@ def _outcome(
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
         return Status.SKIPPED, str(reason).removeprefix("Skipped: ")
     error = call.excinfo.value if call.excinfo else None
-    first = (str(error).strip().splitlines() or ["no message"])[0]
+    first = first_line(str(error))
     if line.measurement is not None and report.when == "call":
         return Status.FAILED, first
     return Status.ERROR, f"{type(error).__name__}: {first}"

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import exp
 from statistics import stdev
+from typing import TypeVar
 
 from efficarch.decision import gate, uses_ratio
 from efficarch.gate import Outcome, Verdict
@@ -23,6 +24,8 @@ from efficarch.policy import Policy
 from efficarch.series import REFERENCES, in_turns, log_ratio, pairs_of, series_of
 
 SLOWDOWNS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1)
+
+T = TypeVar("T")
 
 Pair = tuple[Sample, Sample]
 """Base and head."""
@@ -63,8 +66,9 @@ def table(pairs: Sequence[Pair], policy: Policy, *, gates: int = 100) -> list[st
     lines += [f"  {100 * sd:5.1f} %  {cell_id}" for cell_id, sd in noise(pairs, policy).items()]
     lines += [f"one slower cell, {gates} simulated gates each:"]
     lines += ["  slower     FAIL     PASS  INCONCLUSIVE   pairs"]
+    draw = resampled(pairs)
     for slowdown in SLOWDOWNS:
-        found = simulate(resampled(pairs), policy, slowdown=slowdown, gates=gates, one_cell=True)
+        found = simulate(draw, policy, slowdown=slowdown, gates=gates, one_cell=True)
         lines.append(
             f"  {slowdown:6.0%} {found.failed:8.0%} {found.passed:8.0%} {found.inconclusive:13.0%}"
             f" {found.cell_pairs:7.1f}"
@@ -121,10 +125,12 @@ def _one_round(base: Observation, head: Observation) -> tuple[Observation, Obser
     )
 
 
-def resampled(pairs: Sequence[Pair]) -> Draw:
+def resampled(
+    pairs: Sequence[tuple[T, T]],
+) -> Callable[[random.Random, int], list[tuple[T, T]]]:
     """Draw recorded pairs with replacement; each keeps which of its processes ran first."""
 
-    def draw(rng: random.Random, count: int) -> list[Pair]:
+    def draw(rng: random.Random, count: int) -> list[tuple[T, T]]:
         return [_named(rng, *pair) for pair in rng.choices(pairs, k=count)]
 
     return draw
@@ -181,7 +187,7 @@ def simulate(
     )
 
 
-def _named(rng: random.Random, one: Sample, other: Sample) -> Pair:
+def _named(rng: random.Random, one: T, other: T) -> tuple[T, T]:
     return (one, other) if rng.random() < 0.5 else (other, one)
 
 

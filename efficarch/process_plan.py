@@ -19,7 +19,7 @@ VARIABLE = "EFFICARCH_GATE_PLAN"
 LEAST_MS = 1_250.0
 MOST_MS = 4_000.0
 SHARED_MS = 30_000.0
-"""How long a process measures each cell: what is shared by few cells goes further (measuring.md).
+"""How long a process measures each cell: what is shared by few cells goes further.
 
 Starting a process and its models costs some ten seconds, so that measuring the few cells that are
 still open for longer is nearly free."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from efficarch.errors import EfficarchError
+from efficarch.errors import EfficarchError, last_line
 
 PREFIX = "efficarch-gate-"
 
@@ -190,6 +190,5 @@ def _git(
     except FileNotFoundError as error:
         raise EfficarchError("git is not installed, and the gate needs it") from error
     if done.returncode and check:
-        words = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise EfficarchError(f"git {arguments[0]} failed: {words}")
+        raise EfficarchError(f"git {arguments[0]} failed: {last_line(done.stderr)}")
     return done.stdout.strip() if not done.returncode else ""

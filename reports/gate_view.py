@@ -11,8 +11,8 @@ from .facts import Fact
 from .formats import ABSENT, count, percent, percent_interval
 
 READING = (
-    "One pair is two fresh processes, one of each commit, one right after the other; a process "
-    "gives one value per cell, however many rounds it runs. The change is the Hodges-Lehmann "
+    "One pair is two fresh processes, one of each commit, whose rounds take turns; it gives one "
+    "value per cell, however many rounds it runs. The change is the Hodges-Lehmann "
     "estimate of head over base with its 95 % interval, which inverts the exact signed-rank test.",
     "FAIL: slower than the null by that test, adjusted by Holm over all cells of the gate, with an "
     "estimate of at least the floor and both orders of running agreeing; or worse CosSim, more "

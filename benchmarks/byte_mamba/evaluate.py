@@ -11,7 +11,8 @@ from pathlib import Path
 
 from torch import nn
 
-from benchmarks.byte_mamba.train import held_out_bits, say
+from benchmarks.byte_mamba.train import held_out_bits
+from benchmarks.output import say
 from efficarch.errors import EfficarchError
 from efficarch.models.byte_mamba import DATA, description, packaged_state
 from efficarch.models.byte_text import HELD_OUT, digest

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from benchmarks.byte_mamba.baselines import bigram_bits, gzip_bits
 from benchmarks.byte_mamba.fast_mixer import fast_mixers
 from benchmarks.byte_mamba.recipe import SHARDS, Recipe, train
+from benchmarks.output import say
 from efficarch.errors import EfficarchError
 from efficarch.models.byte_mamba import CHECKPOINT, DATA, DESCRIPTION
 from efficarch.models.byte_text import (
@@ -182,12 +183,6 @@ def write_bytes(path: Path, content: bytes) -> None:
         Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)
-
-
-def say(line: str) -> None:
-    """Print a line at once, also into a file."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from benchmarks.output import say
 from efficarch.decision import gate
 from efficarch.experiment import finished_pairs, run_file
 from efficarch.gate import Outcome
 from efficarch.observation import Observation, Sample
 from efficarch.policy import Policy
+from efficarch.power import resampled
 from efficarch.record import Status
 from efficarch.store import load_run
 
@@ -180,12 +182,10 @@ def shares(
     peer: Peer, pairs: Sequence[tuple[Process, Process]], slowdown: float
 ) -> tuple[float, float]:
     """Return the share of simulated gates with a cell called worse, and that of such cells."""
-    rng = random.Random(0)
+    draw, rng = resampled(pairs), random.Random(0)
     gates = alarms = cells = 0
     for _gate in range(peer.gates):
-        drawn = [
-            pair if rng.random() < 0.5 else pair[::-1] for pair in rng.choices(pairs, k=peer.pairs)
-        ]
+        drawn = draw(rng, peer.pairs)
         head = [
             {cell: tuple(value * (1 + slowdown) for value in rounds) for cell, rounds in h.items()}
             for _b, h in drawn
@@ -206,22 +206,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {options.runs} holds fewer than two pairs of a gate\n")
         return 2
     titles = "".join(f"{f'+{s:.0%}':>8}" for s in SLOWDOWNS[1:])
-    _say(f"{'rule':30}{'figure':>9}{'pairs':>6}{'gates':>7}{'any FAIL':>10}{'cells':>8}{titles}")
+    say(f"{'rule':30}{'figure':>9}{'pairs':>6}{'gates':>7}{'any FAIL':>10}{'cells':>8}{titles}")
     for ratios in (False, True):
         pairs = recorded(options.runs, ratios=ratios)
         for peer in PEERS:
             found = [shares(peer, pairs, slowdown) for slowdown in SLOWDOWNS]
             figure = "ratio" if ratios else "latency"
-            _say(
+            say(
                 f"{peer.name:30}{figure:>9}{peer.pairs:6}{peer.gates:7}{found[0][0]:10.1%}"
                 + "".join(f"{cells:8.1%}" for _gates, cells in found)
             )
     return 0
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Error rates on recorded pairs: python -m benchmarks.gate_calibration.resampled RUNS.
 
-RUNS is the folder that a gate of a commit against itself wrote. Three tables: gates of the pairs as
+RUNS is the folder that a gate of a commit against itself wrote. One table: gates of the pairs as
 they ran, their sides named anew; unchanged gates of resampled pairs, also in bad hours; power. What
 is simulated, and what it cannot show: `efficarch.power`.
 """
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.output import say
 from efficarch.errors import EfficarchError
 from efficarch.experiment import load_pairs
 from efficarch.policy import load_policy
@@ -110,7 +111,7 @@ def row(name: str, gates: int, tally: Tally) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Simulate, print the tables, return the exit code."""
+    """Simulate, print the table, return the exit code."""
     parser = argparse.ArgumentParser(prog="resampled", description=__doc__.partition("\n")[0])
     parser.add_argument("runs", type=Path, help="folder of a gate of a commit against itself")
     parser.add_argument("--policy", type=Path, default=Path("pyproject.toml"))
@@ -127,24 +128,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     in_order, drawn = as_they_ran(pairs), resampled(pairs)
     fewer = max(1, options.gates // 10)
-    _say(f"{len(pairs)} recorded pairs of {len(pairs[0][0].cells)} cells")
-    _say(HEADER)
-    _say(row("as they ran", fewer, simulate(in_order, policy, slowdown=0, gates=fewer)))
+    say(f"{len(pairs)} recorded pairs of {len(pairs[0][0].cells)} cells")
+    say(HEADER)
+    say(row("as they ran", fewer, simulate(in_order, policy, slowdown=0, gates=fewer)))
     for name, disturbance in DISTURBANCES.items():
         gates = fewer if disturbance else options.gates
         tally = simulate(drawn, policy, slowdown=0, gates=gates, disturbance=disturbance)
-        _say(row(name, gates, tally))
+        say(row(name, gates, tally))
     for slowdown in SLOWDOWNS[1:]:
         for one_cell in (False, True):
             name = f"+{slowdown:.0%} in {'one cell' if one_cell else 'all cells'}"
             tally = simulate(drawn, policy, slowdown=slowdown, gates=fewer, one_cell=one_cell)
-            _say(row(name, fewer, tally))
+            say(row(name, fewer, tally))
     return 0
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.mrss.alternatives import decimated, multirate, shortened_blocks
+from benchmarks.output import say
 from efficarch.contests.mrss import term_similarity
 from efficarch.errors import EfficarchError
 from efficarch.models.base import WeightsRequest
@@ -145,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         torch.set_grad_enabled(False)
         bench = Bench()
         rows = [*_ranked(bench), *_causal(bench), *_allotted(bench), *_others(bench)]
-        _say(f"\n{BEST} against its rivals, bits of divergence saved, paired by segment:")
+        say(f"\n{BEST} against its rivals, bits of divergence saved, paired by segment:")
         _compare(rows)
         write_text(options.out, json.dumps([_plain(row) for row in rows], indent=1) + "\n")
     except EfficarchError as error:
@@ -156,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _ranked(bench: Bench) -> list[Row]:
     """Measure each planner at each saving, with readout."""
-    _say("planner, readout: saved, bits lost per byte [95 %], divergence, CosSim (p5) by layer")
+    say("planner, readout: saved, bits lost per byte [95 %], divergence, CosSim (p5) by layer")
     rows = []
     for saving in SAVINGS:
         for name in (*RANKED, *(("oracle",) if saving == 0.5 else ())):
@@ -254,7 +255,7 @@ def _by_layer(seen: Sequence[Observation]) -> tuple[CosSim, ...]:
 def _told(row: Row) -> Row:
     bits, divergence = row.bits_lost, mean_interval(row.divergence)
     layers = " ".join(f"{layer.mean:.4f} ({layer.p5:.4f})" for layer in row.layers)
-    _say(
+    say(
         f"{row.name:32} {row.saved:6.1%}  {bits.value:8.5f} [{bits.low:8.5f}, {bits.high:8.5f}]  "
         f"{divergence.value:.6f}  {layers}"
     )
@@ -267,16 +268,11 @@ def _compare(rows: Sequence[Row]) -> None:
         for rival in RIVALS:
             pairs = zip(of[rival].divergence, of[BEST].divergence, strict=True)
             gain = mean_interval([theirs - ours for theirs, ours in pairs])
-            _say(f"{saving:6.0%} {rival:12} {gain.value:9.6f} [{gain.low:9.6f}, {gain.high:9.6f}]")
+            say(f"{saving:6.0%} {rival:12} {gain.value:9.6f} [{gain.low:9.6f}, {gain.high:9.6f}]")
 
 
 def _plain(row: Row) -> dict[str, object]:
     return {**asdict(row), "bits_lost": asdict(row.bits_lost)}
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

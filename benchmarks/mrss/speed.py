@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.output import say
 from efficarch.contests.mrss import term_similarity
 from efficarch.errors import EfficarchError
 from efficarch.quality import summarise
@@ -54,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--sizes", type=int, default=len(SIZES), help="measure only this many (default: all)"
     )
     options = parser.parse_args(arguments)
-    _say(f"{torch.get_num_threads()} threads, {ROUNDS} rounds in turns, 95 % intervals")
-    _say("signal     channels  length kind   planner               saved  CosSim (p5)      time")
+    say(f"{torch.get_num_threads()} threads, {ROUNDS} rounds in turns, 95 % intervals")
+    say("signal     channels  length kind   planner               saved  CosSim (p5)      time")
     try:
         rows = [
             row for size in SIZES[: options.sizes] for name in NAMES for row in _signal(name, size)
@@ -121,17 +122,12 @@ def _call(inputs: ScanInputs, plans: Planner) -> Callable[[], object]:
 
 def _told(row: Row) -> Row:
     ratio = row.ratio
-    _say(
+    say(
         f"{row.signal:10} {row.size.channels:8} {row.size.length:7} {row.kind:6} {row.planner:21} "
         f"{row.saved:5.1%}  {row.cossim.mean:.4f} ({row.cossim.p5:.4f})  "
         f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}] of {row.plain_ms:.1f} ms"
     )
     return row
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.output import say
 from efficarch.errors import EfficarchError
 from efficarch.record import Estimate
 from efficarch.scan import ScanInputs, chunked, cpp, naive, synthetic_inputs
@@ -226,12 +227,6 @@ def verdict(ratio: Estimate, goal: float) -> str:
 def shown(estimate: Estimate) -> str:
     """Return a figure with its interval, three digits each."""
     return f"{estimate.value:.3g} [{estimate.low:.3g}, {estimate.high:.3g}]"
-
-
-def say(line: str) -> None:
-    """Print a line at once, also into a file."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

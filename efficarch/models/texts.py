@@ -5,7 +5,7 @@ from typing import Any
 
 from torch.nn import functional
 
-from efficarch.errors import MissingWeightsError
+from efficarch.errors import MissingWeightsError, first_line
 from efficarch.models.base import TextHead
 from efficarch.models.checkpoint import Checkpoint
 from efficarch.models.loading import load_cached, load_pretrained
@@ -104,10 +104,9 @@ def embed_texts(kind: Any, checkpoint: Checkpoint, texts: list[str]) -> TextHead
         )
         embeddings = model.get_text_features(input_ids=tokens["input_ids"]).pooler_output
     except (OSError, ValueError, KeyError, IndexError) as error:
-        first = (str(error).strip().splitlines() or ["no message"])[0]
         raise MissingWeightsError(
-            f"{checkpoint.name!r}: its text tower cannot read class names: {first}; "
-            f"mend or remove its {TOKENIZER}"
+            f"{checkpoint.name!r}: its text tower cannot read class names: "
+            f"{first_line(str(error))}; mend or remove its {TOKENIZER}"
         ) from error
     scale = float(model.logit_scale.exp())
     return TextHead(functional.normalize(embeddings.detach().float(), dim=-1), scale)

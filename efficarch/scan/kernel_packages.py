@@ -16,6 +16,8 @@ from importlib.util import find_spec
 
 import torch
 
+from efficarch.errors import first_line
+
 
 @dataclass(frozen=True)
 class KernelPackage:
@@ -113,7 +115,7 @@ def _import(package: KernelPackage) -> str | None:
         except Exception as error:
             return (
                 f"{name}: its compiled part {package.extension} cannot be loaded "
-                f"({_first_line(error)}); it has to fit torch {torch.__version__}: "
+                f"({first_line(str(error))}); it has to fit torch {torch.__version__}: "
                 f"{_rebuild(package)}"
             )
         reason = import_problem(package.entry, package.distribution)
@@ -126,7 +128,7 @@ def import_problem(module: str, distribution: str) -> str | None:
         import_module(module)
     except Exception as error:
         return (
-            f"importing {module} raises {type(error).__name__} ({_first_line(error)}); "
+            f"importing {module} raises {type(error).__name__} ({first_line(str(error))}); "
             f"mend that or pip uninstall {distribution}"
         )
     return None
@@ -153,7 +155,3 @@ def _place(spec: ModuleSpec) -> str:
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", text)[:3])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0]
