@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import ceil, inf, sqrt
 from typing import TypeVar
 
 import torch
@@ -172,7 +172,8 @@ class Rounds:
         self._contest = contest
         self._clock = clock
         self._turns = 0
-        self.rounds: list[tuple[float, float]] = []
+        self.subject_ms: list[float] = []
+        self.reference_ms: list[float] = []
 
     def pair(self) -> tuple[float, float]:
         """Time both arms once: milliseconds of the subject and of the reference."""
@@ -191,8 +192,14 @@ class Rounds:
         One median over both would jump between the two from round to round.
         """
         subjects, references = zip(*(self.pair() for _pair in range(pairs)), strict=True)
-        self.rounds.append((_centre(subjects), _centre(references)))
-        return self.rounds[-1]
+        self.subject_ms.append(_centre(subjects))
+        self.reference_ms.append(_centre(references))
+        return self.subject_ms[-1], self.reference_ms[-1]
+
+    def round_alone(self, calls: int) -> float:
+        """Time the subject alone so many times and keep its median."""
+        self.subject_ms.append(_centre([self._time(self._contest.subject) for _c in range(calls)]))
+        return self.subject_ms[-1]
 
     def _time(self, arm: Arm) -> float:
         with arm.context():
@@ -221,10 +228,14 @@ def pairs_per_round(discarded: Sequence[tuple[float, float]]) -> int:
 
 def rounds_needed(discarded: Sequence[tuple[float, float]], pairs: int, settings: Settings) -> int:
     """Return how many rounds of so many pairs to measure: for as long as the settings ask."""
-    fastest = min(subject + reference for subject, reference in discarded)
-    if settings.rounds * pairs * fastest >= settings.measured_ms:
+    subject, reference = min(discarded, key=sum)
+    needed = ceil(settings.measured_ms / (pairs * (subject + reference)))
+    paired = settings.reference_rounds
+    if paired is not None and needed > paired:
+        left_ms = settings.measured_ms - paired * pairs * (subject + reference)
+        needed = paired + ceil(left_ms / (pairs * subject))
+    if needed <= settings.rounds:
         return settings.rounds
-    needed = ceil(settings.measured_ms / (pairs * fastest))
     return needed + needed % 2  # rounds of one pair: both orders as often
 
 
@@ -244,8 +255,14 @@ def measure(
     # from the start of an order: the two processes of a gate's pair then have the same one
     rounds = Rounds(contest, clock)
     pairs = pairs_per_round(discarded)
-    repeat(lambda: advance(rounds.round(pairs)[0]), rounds_needed(discarded, pairs, settings))
-    subject, reference = zip(*rounds.rounds, strict=True)
+    paired = inf if settings.reference_rounds is None else settings.reference_rounds
+
+    def one_round() -> None:
+        both = len(rounds.reference_ms) < paired
+        advance(rounds.round(pairs)[0] if both else rounds.round_alone(pairs))
+
+    repeat(one_round, rounds_needed(discarded, pairs, settings))
+    subject, reference = tuple(rounds.subject_ms), tuple(rounds.reference_ms)
     latency = median_interval(subject)
     return Measurement(
         rounds_ms=subject,
@@ -253,7 +270,7 @@ def measure(
         pairs_per_round=pairs,
         latency_ms=latency,
         reference_ms=median_interval(reference),
-        ratio=paired_ratio(subject, reference),
+        ratio=paired_ratio(subject[: len(reference)], reference),
         throughput_per_s=1e3 * contest.items / latency.value,
         cossim=contest.cossim,
         cossim_items=contest.cossim_items,

@@ -62,6 +62,8 @@ class Options:
     """Longest a pair may take."""
     cells: tuple[str, ...] | None = None
     """Cell ids or globs of them to begin with; ``None`` for all that pytest selects."""
+    reference_rounds: int | None = None
+    """How many rounds of a cell time the reference too, after the first pair; ``None`` for all."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Experiment:
             cells=self.options.cells if cells is None else tuple(cells),
             seed=self.options.seed + pair,
             timing_only=pair > 0,
+            reference_rounds=self.options.reference_rounds if pair > 0 else None,
         )
         files = {arm: _Files(self.path(pair, arm)) for arm in order(self.options.seed, pair)}
         try:

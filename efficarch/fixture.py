@@ -69,6 +69,7 @@ class Bench:
         self._clock = clock
         self._watch = Watch(models.encoders.settings.device)
         self._turns = turns
+        self._entered = turns is None
         self._turn: int | None = None
 
     def __call__(
@@ -151,6 +152,7 @@ class Bench:
         ``signal`` says in a word what the inputs are. Planning and emission are timed too; CosSim
         is that of the SSM term, without skip term and gate.
         """
+        self._enter()
         row = chosen_backend(inputs, "auto", emission)
         parity.require(row, inputs.u.device.type, inputs.u.dtype)
         with torch.inference_mode():
@@ -168,7 +170,14 @@ class Bench:
         self._load(model, self._sequences)
         subject, deferral = self._sequences.subject(model), Deferral(planner, "auto", emission)
         with torch.inference_mode():
-            return self._run(model_saving_contest(subject, deferral, segments.to(self.device)))
+            return self._run(
+                model_saving_contest(
+                    subject,
+                    deferral,
+                    segments.to(self.device),
+                    timing_only=self._encoders.settings.timing_only,
+                )
+            )
 
     def _load(self, model: str, models: Encoders | Languages | Sequences) -> None:
         """Load outside inference mode, where parameters can still change device and dtype."""
@@ -183,6 +192,16 @@ class Bench:
             if models.settings.locations.get(model) is not None:
                 raise
             pytest.skip(str(error))
+        self._enter()
+
+    def _enter(self) -> None:
+        """Wait until the other process of a gate's pair has come here too, then for the turn.
+
+        Models are loaded before that, by both at once: nothing is measured meanwhile.
+        """
+        if not self._entered and self._turns is not None:
+            self._turns.enter(self._line.cell.id)
+        self._entered = True
 
     def scan(self, *, backend: Backend, inputs: ScanInputs) -> Result:
         """Measure a selective-scan backend against causal attention of the same width and length.
@@ -191,6 +210,7 @@ class Bench:
         timed; one that cannot run these inputs here is skipped, with the reason in the report.
         """
         heads = _heads(inputs)
+        self._enter()
         _require(backend, inputs)
         with torch.inference_mode():
             seed = self._encoders.settings.seed
@@ -201,6 +221,7 @@ class Bench:
 
         What is not timed and what is skipped: as in ``scan``.
         """
+        self._enter()
         _skip_unless_able(refusal(backend, inputs) or backend.missing(), backend.name)
         ssd_parity.require(backend, inputs.x.device.type, inputs.x.dtype)
         with torch.inference_mode():
@@ -222,6 +243,7 @@ class Bench:
         longest length that is in both lists. Slopes are fitted to lengths of ``fitted_from`` (the
         scan's, attention's) and more. What is not timed and what is skipped: as in ``scan``.
         """
+        self._enter()
         _require(backend, inputs(1))
         with torch.inference_mode():
             return self.scaling(
@@ -237,6 +259,7 @@ class Bench:
 
     def scaling(self, contest: ScalingContest) -> Result:
         """Measure how two sides grow with sequence length, in one interleaved sweep."""
+        self._enter()
         with torch.inference_mode():
             return self._finish(
                 measure_scaling(

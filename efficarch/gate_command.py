@@ -26,6 +26,7 @@ from efficarch.observation import Sample
 from efficarch.policy import Policy, load_policy
 from efficarch.record import DTYPES, Limits
 from efficarch.series import counted_pairs
+from efficarch.stats import MIN_ROUNDS
 from efficarch.store import load_sample, plain, write_text
 from efficarch.worktree import Arms, checked_out, differing_dependencies
 
@@ -212,7 +213,15 @@ def _options(arguments: argparse.Namespace, policy: Policy) -> Options:
     given += ["-k", arguments.expression] if arguments.expression else []
     # what is asked for by name need not be among the cells of the policy
     cells = policy.cells if policy.cells and not arguments.expression else None
-    return Options(tuple(given), arguments.suites, arguments.seed, arguments.timeout, cells)
+    return Options(
+        tuple(given),
+        arguments.suites,
+        arguments.seed,
+        arguments.timeout,
+        cells,
+        # those that take turns are judged by their latency, and a ratio is only shown
+        reference_rounds=None if policy.metric == "ratio" else MIN_ROUNDS,
+    )
 
 
 def _sides(pairs: Sequence[tuple[Sample, Sample]]) -> tuple[list[Sample], list[Sample]]:

@@ -137,13 +137,15 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Fail, not skip, a CUDA test where the environment promises CUDA; wait for its turn."""
+    """Fail, not skip, a CUDA test where the environment promises CUDA.
+
+    Another project's benchmark waits for its turn; a cell does so once its model is loaded.
+    """
     if item.get_closest_marker("cuda") and cuda_required() and not cuda_available():
         pytest.fail("EFFICARCH_REQUIRE_CUDA=1, but torch sees no CUDA device", pytrace=False)
     session = item.config.stash[SESSION]
-    if session.turns is not None and _is_benchmark(item):
-        line = session.lines.get(item.nodeid)
-        session.turns.enter(item.nodeid if line is None else line.cell.id)
+    if session.turns is not None and _is_benchmark(item) and item.nodeid not in session.lines:
+        session.turns.enter(item.nodeid)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -286,6 +288,7 @@ def _efficarch_encoders(request: pytest.FixtureRequest) -> "Encoders":
             seed=SEED,
             timing_only=plan is not None and plan.timing_only,
             measured_ms=0.0 if plan is None else measured_ms(len(session.lines)),
+            reference_rounds=None if plan is None else plan.reference_rounds,
         )
     )
 

@@ -35,6 +35,8 @@ class ProcessPlan:
     """Of the order of the cells."""
     timing_only: bool
     """Whether CosSim is needed of no more than is timed."""
+    reference_rounds: int | None = None
+    """How many rounds of a cell time the reference too; ``None`` for all."""
 
     def write(self, path: Path) -> None:
         """Write the plan as JSON."""
@@ -80,6 +82,7 @@ def current() -> ProcessPlan | None:
             cells=None if cells is None else tuple(cells),
             seed=int(data["seed"]),
             timing_only=bool(data["timing_only"]),
+            reference_rounds=data.get("reference_rounds"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EfficarchError(

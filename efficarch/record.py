@@ -180,6 +180,7 @@ class Conditions:
 class Measurement:
     """Everything measured of one cell; ``rounds_ms[i]`` and ``reference_rounds_ms[i]`` are a pair.
 
+    In a gate the last rounds may be without the reference.
     Each is the median of ``pairs_per_round`` calls, those of both sides in turns.
     The reference is the dense model for token reduction and causal attention for a scan. ``tokens``
     are those entering each layer, CLS included; ``items`` are the images or sequence positions one

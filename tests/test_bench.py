@@ -256,6 +256,39 @@ def test_a_cell_is_measured_as_long_as_is_asked(measured_ms: float, rounds: int)
     assert len(measurement.rounds_ms) == rounds
 
 
+def test_a_gate_s_last_rounds_are_without_the_reference() -> None:
+    """Of 1 s: six rounds of 150 ms, then two of 50 ms; the ratio is over the six."""
+    subject = [50.0] * 6 + [80.0] * 2
+    stage = Stage([50.0] * 3 + subject, [100.0] * 9)
+
+    measurement, advanced = stage.measure(replace(SETTINGS, measured_ms=1000.0, reference_rounds=6))
+
+    assert measurement.rounds_ms == tuple(advanced) == tuple(subject)
+    assert measurement.reference_rounds_ms == (100.0,) * 6
+    assert measurement.ratio.high == pytest.approx(0.5)
+    assert stage.subject_ms == stage.reference_ms == []
+
+
+@pytest.mark.parametrize(
+    ("measured_ms", "rounds"),
+    [
+        pytest.param(900.0, 6, id="six pairs suffice"),
+        pytest.param(950.0, 8, id="one more: 8, not 7"),
+        pytest.param(3000.0, 48, id="900 ms of pairs, 2,100 ms of the subject"),
+    ],
+)
+def test_rounds_without_the_reference_fill_the_time(measured_ms: float, rounds: int) -> None:
+    """Pairs of 150 ms, of which the subject takes 50."""
+    stage = Stage([50.0] * 51, [100.0] * 9)
+
+    measurement, _advanced = stage.measure(
+        replace(SETTINGS, measured_ms=measured_ms, reference_rounds=6)
+    )
+
+    assert len(measurement.rounds_ms) == rounds
+    assert len(measurement.reference_rounds_ms) == 6
+
+
 @dataclass
 class Burst:
     """A clock on which the subject takes 4 ms and the reference 1 ms, but for one burst.

@@ -15,7 +15,7 @@ CELLS = ("tiny/tiny/none/batch=2/float32/cpu", "tiny/tiny/random/keep=0.5/batch=
 
 def test_a_plan_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And there is none where nobody gave one."""
-    plan = ProcessPlan(("a", "b"), 3, True)
+    plan = ProcessPlan(("a", "b"), 3, True, reference_rounds=6)
     plan.write(tmp_path / "plan")
     monkeypatch.delenv(VARIABLE, raising=False)
     assert current() is None

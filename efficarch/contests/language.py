@@ -87,7 +87,8 @@ class Languages:
         Latency is that of the first image and prompt: of ``prefill`` (the time to the first token)
         or of one ``decode`` step after it, on the cache that the prefill left. CosSim is that of
         the final hidden state of the token so computed, for every image and prompt; its companions
-        run along the dense model's greedy answer. ``tokens`` are those entering each layer of the
+        run along the dense model's greedy answer. A session that only times has no companions, and
+        CosSim of the first prompt. ``tokens`` are those entering each layer of the
         language model, in ``decode`` those each layer attends to.
         """
         if stage not in STAGES:
@@ -97,12 +98,11 @@ class Languages:
         subject = self.subject(model)
         inputs = [self._inputs(subject, image, prompt, px) for image, prompt in prompts]
         known = self._dense_side(model, inputs, stage)
-        walks = _reduced_walks(subject, reducer, inputs, known.walks)
+        walks = _reduced_walks(subject, reducer, self._scored(inputs), known.walks)
         reduced, dense = (
             _side(subject, each, inputs[0], known.walks[0], stage) for each in (reducer, Dense())
         )
         similarity = _similarity(walks, known.walks, STAGES.index(stage))
-        pretrained = subject.weights is Weights.PRETRAINED
         return Contest(
             subject=reduced.arm,
             reference=dense.arm,
@@ -110,7 +110,7 @@ class Languages:
             reference_costs=known.costs,
             cossim=summarise(similarity),
             cossim_items=tuple(similarity.tolist()),
-            quality=companions(walks, known.walks) if pretrained else Quality(),
+            quality=companions(walks, known.walks) if self._followed(subject) else Quality(),
             items=1,
             weights=subject.weights,
             # the stage tells items apart that have the same digest but do not pair up
@@ -135,12 +135,19 @@ class Languages:
         key = (model, digest, stage)
         if key not in self._dense:
             subject = self.subject(model)
-            # random weights have no quality to follow: one state of each stage will do
-            steps = ANSWER if subject.weights is Weights.PRETRAINED else len(STAGES)
-            walks = [walk(subject, each, steps) for each in inputs]
+            steps = ANSWER if self._followed(subject) else len(STAGES)
+            walks = [walk(subject, each, steps) for each in self._scored(inputs)]
             side = _side(subject, Dense(), inputs[0], walks[0], stage)
             self._dense[key] = _Known(digest, walks, _costs(side, self.settings.device))
         return self._dense[key]
+
+    def _scored(self, inputs: list[Inputs]) -> list[Inputs]:
+        """Return the prompts CosSim is taken of."""
+        return inputs[:1] if self.settings.timing_only else inputs
+
+    def _followed(self, subject: LanguageSubject) -> bool:
+        """Whether companions are wanted; else one state of each stage will do."""
+        return subject.weights is Weights.PRETRAINED and not self.settings.timing_only
 
 
 def walk(

@@ -152,11 +152,14 @@ class _Recorder:
         )
 
 
-def model_saving_contest(subject: SequenceSubject, deferral: Deferral, segments: Tensor) -> Contest:
+def model_saving_contest(
+    subject: SequenceSubject, deferral: Deferral, segments: Tensor, *, timing_only: bool = False
+) -> Contest:
     """Set a byte-level model that defers updates against itself on the plain scan.
 
     ``segments`` [S, L] are held-out bytes. Latency is that of a prefill of the first. CosSim is
-    that of the final hidden states, by position, and bits per byte are of each segment.
+    that of the final hidden states, by position, and bits per byte are of each segment; a session
+    that only times reads no more than the first.
 
     Raises:
         EfficarchError: the model does not read bytes or has no Mamba mixer, or the backend cannot
@@ -168,13 +171,14 @@ def model_saving_contest(subject: SequenceSubject, deferral: Deferral, segments:
             f"the model has a vocabulary of {model.config.vocab_size}, bits per byte need one of "
             f"{BYTES}; use a byte-level model"
         )
-    seen, found = _observe(model, deferral, segments)
+    scored = segments[:1] if timing_only else segments
+    seen, found = _observe(model, deferral, scored)
     deferral = replace(deferral, backend=seen.backend)  # both sides on the same one
     plain = Side(model, BackendRun(seen.backend))
     reference = plain.prefill(segments[:1])
     timed = Arm(Side(model).prefill(segments[:1]).call, lambda: deferral.attached(model))
     with plain.context():
-        exact = _read(model, segments)
+        exact = _read(model, scored)
     layers = seen.savings
     length = segments.shape[1]
     flops = flops_of(model, tokens=length, context=0)
