@@ -12,7 +12,7 @@ from efficarch.errors import EfficarchError
 from efficarch.gate import latency_breaches, slope_breaches
 from efficarch.record import Estimate, Limits, Measurement
 from efficarch.stats import median, median_interval, paired_ratio
-from efficarch.timing import Clock, warm_up
+from efficarch.timing import WARM_UP_AGAIN_MS, WARM_UP_ENOUGH_MS, Clock, warm_up
 
 T = TypeVar("T")
 
@@ -251,7 +251,8 @@ def measure(
 
     ``advance`` is told the subject's milliseconds of every round.
     """
-    discarded = warm_up(Rounds(contest, clock).pair)
+    enough_ms = WARM_UP_AGAIN_MS if settings.timing_only else WARM_UP_ENOUGH_MS
+    discarded = warm_up(Rounds(contest, clock).pair, enough_ms)
     # from the start of an order: the two processes of a gate's pair then have the same one
     rounds = Rounds(contest, clock)
     pairs = pairs_per_round(discarded)

@@ -269,6 +269,16 @@ def test_a_gate_s_last_rounds_are_without_the_reference() -> None:
     assert stage.subject_ms == stage.reference_ms == []
 
 
+def test_a_later_pair_of_a_gate_is_warm_sooner() -> None:
+    """Two pairs of 150 ms instead of three."""
+    stage = Stage([50.0] * 8, [100.0] * 8)
+
+    measurement, _advanced = stage.measure(replace(SETTINGS, timing_only=True))
+
+    assert len(measurement.rounds_ms) == 6
+    assert stage.subject_ms == stage.reference_ms == []
+
+
 @pytest.mark.parametrize(
     ("measured_ms", "rounds"),
     [

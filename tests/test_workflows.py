@@ -104,7 +104,7 @@ def test_writing_job_never_meets_the_code() -> None:
     assert [action(step) for step in steps] == ["actions/download-artifact", ""]
     # what the script names on disk is the artifact and its own scratch file
     paths = re.findall(r"\$RUNNER_TEMP/[\w./-]+", comment_step()["run"])
-    assert sorted(paths) == ["$RUNNER_TEMP/body.md", "$RUNNER_TEMP/report/summary.md"]
+    assert sorted(paths) == ["$RUNNER_TEMP/body.md", "$RUNNER_TEMP/report/pull-request.md"]
     runners = r"\b(python|pip|tox|npm|make|source|eval|git|bash|sh)\b"
     assert re.search(runners, comment_step()["run"]) is None
 
@@ -128,6 +128,63 @@ def test_required_job_needs_all_others() -> None:
 
     assert set(jobs["required"]["needs"]) == set(jobs) - {"required"}
     assert jobs["required"]["if"] == "always()"
+
+
+def test_workflows_name_environments_that_exist() -> None:
+    """tox would run an unknown environment as an empty one."""
+    text = "".join(path.read_text(encoding="utf-8") for path in WORKFLOWS)
+    named = set(re.findall(r"-m tox -e (\w+)", text))
+
+    tox = (ROOT / "tox.ini").read_text(encoding="utf-8")
+    assert {"bench", "gate"} <= named <= set(re.findall(r"^\[testenv:(\w+)\]", tox, re.MULTILINE))
+
+
+def test_the_base_is_checked_out_too() -> None:
+    """A gate needs the history, which a shallow checkout lacks."""
+    checkout = BENCH_GATE["bench"]["steps"][0]
+
+    assert (action(checkout), checkout["with"]["fetch-depth"]) == ("actions/checkout", 0)
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        pytest.param(
+            {"gate/summary.md": "slower", "summary.md": "green"}, "slower\ngreen\n", id="both"
+        ),
+        pytest.param(
+            {"summary.md": "green"},
+            "The run ended before it wrote gate/summary.md.\n\ngreen\n",
+            id="no gate",
+        ),
+        pytest.param(
+            {},
+            "The run ended before it wrote gate/summary.md.\n\n"
+            "The run ended before it wrote summary.md.\n\n",
+            id="nothing",
+        ),
+    ],
+)
+def test_both_summaries_are_shown(tmp_path: Path, written: dict[str, str], shown: str) -> None:
+    """The gate's first, in the job summary and in the file that becomes the comment."""
+    (step,) = [
+        step for step in BENCH_GATE["bench"]["steps"] if step.get("name") == "Show the summaries"
+    ]
+    for name, text in written.items():
+        path = tmp_path / "reports" / "out" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    job = tmp_path / "job.md"
+
+    subprocess.run(
+        ["bash", "-e", "-c", step["run"]],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "GITHUB_STEP_SUMMARY": str(job)},
+        check=True,
+    )
+
+    comment = tmp_path / "reports" / "out" / "pull-request.md"
+    assert job.read_text(encoding="utf-8") == comment.read_text(encoding="utf-8") == shown
 
 
 @dataclass(frozen=True)
@@ -176,7 +233,7 @@ def post(tmp_path: Path, *, known_id: str = "") -> Posted:
 def summary(tmp_path: Path) -> Path:
     """Return where the artifact's summary lands."""
     (tmp_path / "report").mkdir()
-    return tmp_path / "report" / "summary.md"
+    return tmp_path / "report" / "pull-request.md"
 
 
 def test_first_comment_is_created(tmp_path: Path, summary: Path) -> None:
