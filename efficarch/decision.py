@@ -9,10 +9,9 @@ one per pair of fresh processes, symmetric about the logarithm of the true slowd
 - PASS: the slowdown is below ``floor`` by the same test, and nothing else is wrong.
 - INCONCLUSIVE: neither, after all pairs; or the machine was too disturbed to say.
 
-Cells are judged at fixed numbers of pairs (``Policy.pairs``). Each look at which a rejection is
-possible at all spends an equal share of the allowed error, so the sum over the looks holds it
-(Bonferroni over looks, which asks nothing of how the looks depend on each other). A cell that was
-decided stays decided.
+Cells are judged at fixed numbers of pairs (``Policy.pairs``). The looks at which a rejection is
+possible at all share the allowed error, so the sum over the looks holds it (Bonferroni over looks,
+which asks nothing of how the looks depend on each other). A cell that was decided stays decided.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from efficarch.comparable import disturbance, obstacles
 from efficarch.errors import EfficarchError
 from efficarch.gate import Outcome, Verdict, floor_breaches, latency_breaches
 from efficarch.observation import Sample
-from efficarch.paired import fewest_pairs, p_above, p_below, rejected, shift
+from efficarch.paired import p_above, p_below, rejected, shift, smallest_p
 from efficarch.policy import CellPolicy, Policy
 from efficarch.record import CosSim, Limits
 from efficarch.series import (
@@ -37,6 +36,9 @@ from efficarch.series import (
     series_of,
 )
 
+MOST_AT_ONCE = 2 / 3
+"""Largest part of an error that one look may take from those after it."""
+
 
 def gate(
     base: Sequence[Sample],
@@ -44,7 +46,7 @@ def gate(
     limits: Mapping[str, Limits],
     policy: Policy,
 ) -> list[Verdict]:
-    """Judge every cell of paired processes: ``base[i]`` and ``head[i]`` ran one after the other.
+    """Judge every cell of paired processes: ``base[i]`` and ``head[i]`` ran together.
 
     A cell that a later pair did not measure on either side was decided before; one that only one
     side lacks is NOT_COMPARABLE. ``limits`` are the hand-written ones, by cell id; a cell without
@@ -109,16 +111,19 @@ def uses_ratio(policy: Policy, device: str, *, in_turns: bool) -> bool:
 def error_share(policy: Policy, error: float, tests: int, pairs: int) -> float:
     """Return the part of an error that the look at so many pairs may spend on ``tests`` tests.
 
-    Looks too early to reject anything spend nothing; the others share equally. A number of pairs
-    that is no look of the policy, as of stored files, is the only look.
+    Each look shares what is left equally with those after it. One whose smallest p-value takes more
+    has just that if it is no more than ``MOST_AT_ONCE`` of what is left, and else nothing. A number
+    of pairs that is no look of the policy, as of stored files, is the only look.
     """
-    if pairs not in policy.pairs:
-        return error
-    for count in range(len(policy.pairs), 1, -1):
-        looks = policy.pairs[-count:]
-        if fewest_pairs(error / count / tests) <= looks[0]:
-            return error / count if pairs in looks else 0.0
-    return error if pairs == policy.pairs[-1] else 0.0
+    left = error
+    for index, look in enumerate(policy.pairs):
+        share, needed = left / (len(policy.pairs) - index), tests * smallest_p(look)
+        if needed > share and look != policy.pairs[-1]:
+            share = needed if needed <= MOST_AT_ONCE * left else 0.0
+        if look == pairs:
+            return share
+        left -= share
+    return error
 
 
 def _worse(series: Sequence[Series], tests: int, policy: Policy) -> set[tuple[str, str]]:

@@ -44,8 +44,13 @@ def lower_bound(values: Sequence[float], error: float) -> float:
     return -upper_bound([-value for value in values], error)
 
 
+def smallest_p(pairs: int) -> float:
+    """Return the smallest p-value of so many pairs: that of all of them on one side."""
+    return 2.0**-pairs
+
+
 def fewest_pairs(error: float) -> int:
-    """Return with how many pairs a test can reject at all: its smallest p-value is 2 ** -pairs."""
+    """Return with how many pairs a test can reject at all."""
     return max(1, ceil(log2(1 / error) - 1e-9))
 
 

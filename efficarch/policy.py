@@ -6,7 +6,7 @@
     family_error = 0.01        # chance that any unchanged cell fails
     miss_error = 0.05          # chance that a cell slower by the floor passes
     cells = ["dinov2/*/batch=1/*"]  # ids or globs of the cells to judge where no -k is given
-    pairs = [6, 10, 16]        # pairs of processes at which cells are judged
+    pairs = [5, 10, 16]        # pairs of processes at which cells are judged
     cossim_tolerance = 0.001   # largest drop of mean CosSim that is not worse
     memory_tolerance = 0.0     # largest growth of peak memory that is not more
     metric = "auto"            # latency, ratio (to the reference), or auto: ratio on the CPU
@@ -64,7 +64,7 @@ class Policy:
     null: float = 0.01
     family_error: float = 0.01
     miss_error: float = 0.05
-    pairs: tuple[int, ...] = (6, 10, 16)
+    pairs: tuple[int, ...] = (5, 10, 16)
     cells: tuple[str, ...] = ()
     """Ids or globs of the cells to judge; none for all."""
     cossim_tolerance: float = 0.001

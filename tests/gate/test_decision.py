@@ -126,7 +126,7 @@ def test_more_cells_ask_for_more_evidence() -> None:
 
 
 @pytest.mark.parametrize("tests", [1, 5, 24, 101, 1000])
-@pytest.mark.parametrize("pairs", [(6, 14, 20), (20,), (2, 4), (6, 8, 10, 12, 30)])
+@pytest.mark.parametrize("pairs", [(6, 14, 20), (5, 10, 16), (20,), (2, 4), (6, 8, 10, 12, 30)])
 def test_looks_share_the_error(pairs: tuple[int, ...], tests: int) -> None:
     """All of it is spent at most once, and none where nothing could be rejected."""
     policy = Policy(pairs=pairs)
@@ -135,6 +135,17 @@ def test_looks_share_the_error(pairs: tuple[int, ...], tests: int) -> None:
     assert sum(shares) == pytest.approx(0.01)
     for look, share in zip(pairs[:-1], shares[:-1], strict=True):
         assert share == 0 or 2.0**-look <= share / tests * (1 + 1e-9)
+
+
+def test_an_early_look_may_take_more_than_its_share() -> None:
+    """Five pairs pass one cell at 1/32 of the 5 %, the later looks share the rest."""
+    policy = Policy(pairs=(5, 10, 16))
+
+    assert [error_share(policy, 0.05, 1, look) for look in policy.pairs] == pytest.approx(
+        [0.03125, 0.009375, 0.009375]
+    )
+    # four pairs would take more than two thirds
+    assert error_share(replace(policy, pairs=(4, 10, 16)), 0.05, 1, 4) == 0
 
 
 def test_unchanged_cells_fail_no_more_often_than_allowed() -> None:
