@@ -197,7 +197,7 @@ class Rounds:
         return self.subject_ms[-1], self.reference_ms[-1]
 
     def round_alone(self, calls: int) -> float:
-        """Time the subject alone so many times and keep its median."""
+        """Time the subject alone so many times and keep its median, as of a round of pairs."""
         self.subject_ms.append(_centre([self._time(self._contest.subject) for _c in range(calls)]))
         return self.subject_ms[-1]
 
@@ -219,23 +219,31 @@ def pairs_per_round(discarded: Sequence[tuple[float, float]]) -> int:
     Even, so that both orders occur as often and a drift favours neither side. The fastest pair
     counts: a burst during the warm-up must not make the rounds short.
     """
-    fastest = min(subject + reference for subject, reference in discarded)
-    if fastest * MOST_PAIRS <= ROUND_MS:
-        return MOST_PAIRS
-    needed = ceil(ROUND_MS / fastest)
+    return _filling(sum(min(discarded, key=sum)), ROUND_MS, MOST_PAIRS)
+
+
+def calls_per_round_alone(discarded: Sequence[tuple[float, float]]) -> int:
+    """Return how many calls of the subject alone fill half a round; one or an even number."""
+    return _filling(min(discarded, key=sum)[0], ROUND_MS / 2, 2 * MOST_PAIRS)
+
+
+def _filling(each_ms: float, round_ms: float, most: int) -> int:
+    if each_ms * most <= round_ms:
+        return most
+    needed = ceil(round_ms / each_ms)
     return needed if needed == 1 else needed + needed % 2
 
 
 def rounds_needed(discarded: Sequence[tuple[float, float]], pairs: int, settings: Settings) -> int:
     """Return how many rounds of so many pairs to measure: for as long as the settings ask."""
     subject, reference = min(discarded, key=sum)
+    if settings.rounds * pairs * (subject + reference) >= settings.measured_ms:
+        return settings.rounds
     needed = ceil(settings.measured_ms / (pairs * (subject + reference)))
     paired = settings.reference_rounds
     if paired is not None and needed > paired:
         left_ms = settings.measured_ms - paired * pairs * (subject + reference)
-        needed = paired + ceil(left_ms / (pairs * subject))
-    if needed <= settings.rounds:
-        return settings.rounds
+        needed = paired + ceil(left_ms / (calls_per_round_alone(discarded) * subject))
     return needed + needed % 2  # rounds of one pair: both orders as often
 
 
@@ -256,11 +264,12 @@ def measure(
     # from the start of an order: the two processes of a gate's pair then have the same one
     rounds = Rounds(contest, clock)
     pairs = pairs_per_round(discarded)
+    calls = calls_per_round_alone(discarded)
     paired = inf if settings.reference_rounds is None else settings.reference_rounds
 
     def one_round() -> None:
         both = len(rounds.reference_ms) < paired
-        advance(rounds.round(pairs)[0] if both else rounds.round_alone(pairs))
+        advance(rounds.round(pairs)[0] if both else rounds.round_alone(calls))
 
     repeat(one_round, rounds_needed(discarded, pairs, settings))
     subject, reference = tuple(rounds.subject_ms), tuple(rounds.reference_ms)

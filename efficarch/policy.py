@@ -162,9 +162,10 @@ def _value(name: str, value: Any, where: str) -> Any:
 
 def _pairs(value: Any, where: str) -> tuple[int, ...]:
     numbers = value if isinstance(value, list) and value else []
-    if not numbers or not all(type(n) is int and n >= 2 and n % 2 == 0 for n in numbers):
+    if not numbers or not all(type(n) is int and n >= 1 for n in numbers) or numbers[-1] % 2:
         raise PolicyError(
-            f"{where}: pairs is {value!r}; give even numbers, so that both orders occur as often"
+            f"{where}: pairs is {value!r}; give positive numbers, the last one even, so that both "
+            "orders occur as often"
         )
     if sorted(set(numbers)) != numbers:
         raise PolicyError(f"{where}: pairs is {value!r}; every number must be above the last")

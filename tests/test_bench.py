@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from efficarch import bench
-from efficarch.bench import MOST_PAIRS, ROUND_MS, Result, Rounds, measure, pairs_per_round
+from efficarch.bench import (
+    MOST_PAIRS,
+    ROUND_MS,
+    Result,
+    Rounds,
+    calls_per_round_alone,
+    measure,
+    pairs_per_round,
+)
 from efficarch.contests.base import Arm, Contest, Costs, Settings
 from efficarch.record import CosSim, Limits, Measurement, Quality, Weights
 
@@ -194,6 +202,19 @@ def test_a_result_compares_with_its_budget(limit: float, holds: bool) -> None:
 def test_a_round_takes_the_pairs_that_fill_it(pair_ms: float, pairs: int) -> None:
     """Both sides together fill a round, with one pair or the next even number of pairs."""
     assert pairs_per_round([(pair_ms / 4, pair_ms * 3 / 4)]) == pairs
+
+
+@pytest.mark.parametrize(
+    ("subject_ms", "calls"),
+    [
+        pytest.param(70.0, 1, id="70 ms: 1"),
+        pytest.param(20.0, 4, id="20 ms: 4, not 3"),
+        pytest.param(0.01, 2 * MOST_PAIRS, id="10 us: the most"),
+    ],
+)
+def test_a_round_of_the_subject_alone_is_half_as_long(subject_ms: float, calls: int) -> None:
+    """However long the reference takes: a shorter one would mostly see the turns change."""
+    assert calls_per_round_alone([(subject_ms, 1.0), (subject_ms, 90.0)]) == calls
 
 
 def test_a_burst_in_the_warm_up_does_not_shorten_the_rounds() -> None:

@@ -1,11 +1,11 @@
 """The rules of other tools on the same recorded processes: tox -e peers -- RUNS.
 
-RUNS is the folder that a gate of a commit against itself wrote. A simulated gate draws recorded
-pairs with replacement, tosses a coin for the sides of each and slows the head's rounds in every
-cell, as in `efficarch.power`; each rule then says which cells are worse. Every rule is asked twice:
-about the latencies it would see itself, and about the ratio of each round to the reference, which
-spares it the drift of the machine. The rules are those of the packages, by their own code, with
-their own defaults where they have any.
+RUNS are the folders of gates whose commits did not differ in the cells looked at, on one machine. A
+simulated gate draws recorded pairs with replacement, tosses a coin for the sides of each and slows
+the head's rounds in every cell, as in `efficarch.power`; each rule then says which cells are worse.
+Every rule is asked twice: about the latencies it would see itself, and about the ratio of each
+round to the reference, which spares it the drift of the machine. The rules are those of the
+packages, by their own code, with their own defaults where they have any.
 """
 
 import argparse
@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from benchmarks.gate_calibration.recordings import Recordings, add_arguments, asked_for
 from benchmarks.output import say
 from efficarch.decision import gate
-from efficarch.experiment import finished_pairs, run_file
 from efficarch.gate import Outcome
 from efficarch.observation import Observation, Sample
 from efficarch.policy import Policy
@@ -154,17 +154,15 @@ def _sample(process: Process, second: int) -> Sample:
     return Sample((("device", "recorded"),), f"{second:06d}", cells)
 
 
-def recorded(folder: Path, *, ratios: bool) -> list[tuple[Process, Process]]:
-    """Read the rounds of a gate's pairs, of the cells that all processes measured."""
+def recorded(recordings: Recordings, *, ratios: bool) -> list[tuple[Process, Process]]:
+    """Read the rounds of gates' pairs, of the cells that all processes measured."""
     sides = [
-        tuple(_rounds(run_file(folder, pair, arm), ratios=ratios) for arm in ("base", "head"))
-        for pair in range(finished_pairs(folder))
+        (_rounds(base, ratios=ratios), _rounds(head, ratios=ratios))
+        for base, head in recordings.files()
     ]
-    shared = set.intersection(*(set(process) for pair in sides for process in pair))
-    return [
-        ({c: base[c] for c in sorted(shared)}, {c: head[c] for c in sorted(shared)})
-        for base, head in sides
-    ]
+    measured = [set(process) for pair in sides for process in pair]
+    shared = sorted(filter(recordings.has, set.intersection(*measured)))
+    return [({c: base[c] for c in shared}, {c: head[c] for c in shared}) for base, head in sides]
 
 
 def _rounds(path: Path, *, ratios: bool) -> Process:
@@ -201,15 +199,15 @@ def shares(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Simulate, print the table, return the exit code."""
     parser = argparse.ArgumentParser(prog="peers", description=__doc__.partition("\n")[0])
-    parser.add_argument("runs", type=Path, help="folder of a gate of a commit against itself")
-    options = parser.parse_args(arguments)
-    if finished_pairs(options.runs) < 2:
-        sys.stderr.write(f"error: {options.runs} holds fewer than two pairs of a gate\n")
+    add_arguments(parser)
+    recordings = asked_for(parser.parse_args(arguments))
+    if len(recordings.files()) < 2:
+        sys.stderr.write(f"error: {recordings}: fewer than two pairs of a gate\n")
         return 2
     titles = "".join(f"{f'+{s:.0%}':>8}" for s in SLOWDOWNS[1:])
     say(f"{'rule':30}{'figure':>9}{'pairs':>6}{'gates':>7}{'any FAIL':>10}{'cells':>8}{titles}")
     for ratios in (False, True):
-        pairs = recorded(options.runs, ratios=ratios)
+        pairs = recorded(recordings, ratios=ratios)
         for peer in PEERS:
             found = [shares(peer, pairs, slowdown) for slowdown in SLOWDOWNS]
             figure = "ratio" if ratios else "latency"

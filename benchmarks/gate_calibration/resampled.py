@@ -1,8 +1,8 @@
 """Error rates on recorded pairs: python -m benchmarks.gate_calibration.resampled RUNS.
 
-RUNS is the folder that a gate of a commit against itself wrote. One table: gates of the pairs as
-they ran, their sides named anew; unchanged gates of resampled pairs, also in bad hours; power. What
-is simulated, and what it cannot show: `efficarch.power`.
+RUNS are the folders of gates whose commits did not differ in the cells looked at, on one machine.
+One table: gates of the pairs as they ran, their sides named anew; unchanged gates of resampled
+pairs, also in bad hours; power. What is simulated, and what it cannot show: `efficarch.power`.
 """
 
 import argparse
@@ -10,11 +10,13 @@ import math
 import random
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.gate_calibration.recordings import Recordings, add_arguments, asked_for
 from benchmarks.output import say
 from efficarch.errors import EfficarchError
-from efficarch.experiment import load_pairs
+from efficarch.observation import Sample
 from efficarch.policy import load_policy
 from efficarch.power import (
     SLOWDOWNS,
@@ -26,24 +28,31 @@ from efficarch.power import (
     resampled,
     simulate,
 )
+from efficarch.store import load_sample
 
 BURST = 3
 """Mean length of a neighbour's burst, in processes."""
 
 
-def recorded(folder: Path) -> list[Pair]:
-    """Read the pairs of a gate's folder, with the cells that all of them measured.
+def recorded(recordings: Recordings) -> list[Pair]:
+    """Read the pairs of gates, with the cells that all of them measured.
 
     Raises:
         EfficarchError: fewer than two pairs, or no cell that all measured.
     """
-    pairs = prepared(load_pairs(folder))
+    loaded = [(load_sample(base), load_sample(head)) for base, head in recordings.files()]
+    pairs = [(_left(base, recordings), _left(head, recordings)) for base, head in prepared(loaded)]
     if len(pairs) < 2 or not pairs[0][0].cells:
         raise EfficarchError(
-            f"{folder} holds {len(pairs)} pairs with no cell that all measured, or fewer than two; "
+            f"{recordings}: {len(pairs)} pairs with no cell that all measured, or fewer than two; "
             "record some with efficarch gate --base HEAD --head HEAD"
         )
     return pairs
+
+
+def _left(sample: Sample, recordings: Recordings) -> Sample:
+    cells = {cell_id: cell for cell_id, cell in sample.cells.items() if recordings.has(cell_id)}
+    return replace(sample, cells=cells)
 
 
 def drift(_rng: random.Random, processes: int, cells: int) -> list[list[float]]:
@@ -113,15 +122,16 @@ def row(name: str, gates: int, tally: Tally) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Simulate, print the table, return the exit code."""
     parser = argparse.ArgumentParser(prog="resampled", description=__doc__.partition("\n")[0])
-    parser.add_argument("runs", type=Path, help="folder of a gate of a commit against itself")
+    add_arguments(parser)
     parser.add_argument("--policy", type=Path, default=Path("pyproject.toml"))
     parser.add_argument("--gates", type=int, default=10_000, help="unchanged; a tenth elsewhere")
     options = parser.parse_args(arguments)
     try:
-        pairs, policy = recorded(options.runs), load_policy(options.policy)
+        pairs = recorded(asked_for(options))
+        policy = load_policy(options.policy)
         if len(pairs) < policy.pairs[-1]:
             raise EfficarchError(
-                f"{options.runs} holds {len(pairs)} pairs, a gate may take {policy.pairs[-1]}"
+                f"{len(pairs)} pairs were recorded, a gate may take {policy.pairs[-1]}"
             )
     except EfficarchError as error:
         sys.stderr.write(f"error: {error}\n")

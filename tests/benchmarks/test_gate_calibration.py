@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.gate_calibration import peers, resampled
+from benchmarks.gate_calibration.recordings import Recordings
 from efficarch.experiment import run_file
 from tests import samples
 from tests.gate.paired_cases import plain_file
@@ -26,14 +27,17 @@ def record(folder: Path, pairs: int) -> None:
 def test_recorded_pairs_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With the cells that all of them have; too few are refused."""
     assert resampled.main([str(tmp_path)]) == 2
-    assert "holds 0 pairs" in capsys.readouterr().err
+    assert "0 pairs with no cell" in capsys.readouterr().err
     record(tmp_path, 16)
 
-    assert [sorted(base.cells) for base, _head in resampled.recorded(tmp_path)] == [["a", "b"]] * 16
+    found = resampled.recorded(Recordings((tmp_path,), None, ()))
+    assert [sorted(base.cells) for base, _head in found] == [["a", "b"]] * 16
+    found = resampled.recorded(Recordings((tmp_path, tmp_path), 5, ("b*",)))
+    assert [sorted(base.cells) for base, _head in found] == [["a"]] * 10
     policy = tmp_path / "p.toml"
     policy.write_text("[tool.efficarch.gate]\npairs = [6, 20]\n")
     assert resampled.main([str(tmp_path), "--policy", str(policy)]) == 2
-    assert "holds 16 pairs, a gate may take 20" in capsys.readouterr().err
+    assert "16 pairs were recorded, a gate may take 20" in capsys.readouterr().err
 
 
 def test_every_table_has_its_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,8 +97,9 @@ def test_rounds_are_read_as_latencies_or_as_ratios(tmp_path: Path) -> None:
     for arm in ("base", "head"):
         run_file(tmp_path, 0, arm).write_text(json.dumps(samples.run_json(run)))
 
-    ((base, _head),) = peers.recorded(tmp_path, ratios=False)
-    ((ratios, _other),) = peers.recorded(tmp_path, ratios=True)
+    recordings = Recordings((tmp_path,), None, ())
+    ((base, _head),) = peers.recorded(recordings, ratios=False)
+    ((ratios, _other),) = peers.recorded(recordings, ratios=True)
 
     measured = run.cells[0].measurement
     assert measured is not None
@@ -131,4 +136,4 @@ def test_the_table_has_a_row_for_each_rule_and_figure(
 def test_no_pairs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In one sentence."""
     assert peers.main([str(tmp_path)]) == 2
-    assert "holds fewer than two pairs" in capsys.readouterr().err
+    assert "fewer than two pairs" in capsys.readouterr().err

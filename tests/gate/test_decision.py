@@ -58,9 +58,9 @@ def test_what_is_clear_is_clear_after_the_screen() -> None:
 
 def test_a_cell_that_was_decided_stays_decided() -> None:
     """What later pairs say of it is not looked at."""
-    verdict = judge(changed([*around(1.0, 6), *around(1.5, 8)]))
+    verdict = judge(changed([*around(1.0, 5), *around(1.5, 9)]))
 
-    assert (verdict.outcome, verdict.pairs) == (Outcome.PASS, 6)
+    assert (verdict.outcome, verdict.pairs) == (Outcome.PASS, 5)
 
 
 def test_cells_that_were_decided_need_not_be_measured_again() -> None:
@@ -68,16 +68,16 @@ def test_cells_that_were_decided_need_not_be_measured_again() -> None:
     both = [
         ([observation(cell_id=i) for i in "ab"], [observation(10 * a, cell_id="a"), other])
         for a, other in zip(
-            around(1.0, 6), (observation(10 * r, cell_id="b") for r in around(1.1, 6)), strict=True
+            around(1.0, 5), (observation(10 * r, cell_id="b") for r in around(1.1, 5)), strict=True
         )
     ]
     later = [
-        ([observation(cell_id="b")], [observation(10 * r, cell_id="b")]) for r in around(1.1, 8)
+        ([observation(cell_id="b")], [observation(10 * r, cell_id="b")]) for r in around(1.1, 9)
     ]
 
     first, second = gate(*sides([*both, *later]), {}, POLICY)
 
-    assert (first.cell_id, first.outcome, first.pairs) == ("a", Outcome.PASS, 6)
+    assert (first.cell_id, first.outcome, first.pairs) == ("a", Outcome.PASS, 5)
     assert (second.cell_id, second.outcome, second.pairs) == ("b", Outcome.FAIL, 10)
 
 

@@ -1,0 +1,48 @@
+"""Pairs of processes that gates recorded, of cells in which the two commits did not differ."""
+
+import argparse
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from efficarch.experiment import ARMS, finished_pairs, run_file
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Folders that gates wrote on one machine, and what to take of them."""
+
+    folders: tuple[Path, ...]
+    first: int | None
+    """So many pairs of each folder, where later ones measured fewer cells; ``None`` for all."""
+    without: tuple[str, ...]
+    """Ids or globs of cells to leave out."""
+
+    def files(self) -> list[tuple[Path, Path]]:
+        """Return the run files of base and head, pair by pair."""
+        return [
+            (run_file(folder, pair, ARMS[0]), run_file(folder, pair, ARMS[1]))
+            for folder in self.folders
+            for pair in range(finished_pairs(folder))[: self.first]
+        ]
+
+    def has(self, cell_id: str) -> bool:
+        """Whether a cell is not left out."""
+        return not any(fnmatchcase(cell_id, each) for each in self.without)
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self.folders))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what names the recordings."""
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of gates")
+    parser.add_argument("--first", type=int, metavar="PAIRS", help="so many pairs of each folder")
+    parser.add_argument(
+        "--without", nargs="+", default=[], metavar="CELL", help="ids or globs of cells to leave"
+    )
+
+
+def asked_for(options: argparse.Namespace) -> Recordings:
+    """Return the recordings that the arguments name."""
+    return Recordings(tuple(options.runs), options.first, tuple(options.without))
