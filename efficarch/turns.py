@@ -13,12 +13,17 @@ and ``done`` for each round, or ``stop``.
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 VARIABLE = "EFFICARCH_GATE_TURNS"
+
+SETTLE_S = 0.012
+"""Rest at the end of a turn: the idle threads of OpenMP go on spinning for some 10 ms (GNU's), on a
+core that the other side is about to use."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class Turns:
 
     def meet(self, cell_id: str, rounds: int) -> Meeting | None:
         """Wait for the other process at a cell that is prepared; ``None`` to measure it alone."""
+        time.sleep(SETTLE_S)
         self._line.send({"ready": cell_id, "rounds": rounds})
         answer = self._line.receive()
         return None if answer is None else Meeting(answer["rounds"], answer["turn"])
@@ -79,6 +85,7 @@ class Turns:
         except BaseException:
             self._line.send("stop")
             raise
+        time.sleep(SETTLE_S)
         self._line.send("done")
 
 

@@ -1,6 +1,8 @@
 """Claims about the ``bench`` fixture that need no run: which scans it will not time."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -53,3 +55,20 @@ def test_a_wrong_backend_is_an_error_and_not_skipped() -> None:
 def test_a_right_backend_may_be_timed() -> None:
     """Nothing is raised."""
     fixture._require(CHUNKED, INPUTS)
+
+
+def test_a_cell_waits_for_its_turn_once_its_model_is_loaded() -> None:
+    """Both processes of a pair then load at once, and nobody measures meanwhile."""
+    notes: list[str] = []
+    turns: Any = SimpleNamespace(enter=lambda cell: notes.append(f"enter {cell}"))
+    models: Any = SimpleNamespace(
+        settings=SimpleNamespace(device="cpu"), subject=lambda model: notes.append(f"load {model}")
+    )
+    line: Any = SimpleNamespace(cell=SimpleNamespace(model="m", id="suite/m"))
+    clock: Any = None
+    bench = fixture.Bench(line, clock, fixture.Models(models, models, models), clock, turns)
+
+    bench._load("m", models)
+    bench._enter()
+
+    assert notes == ["load m", "enter suite/m"]

@@ -132,6 +132,22 @@ def test_pretrained_weights_have_companions() -> None:
     assert pruned.answer_nats > 0.01
 
 
+@pytest.mark.parametrize("stage", ["prefill", "decode"])
+def test_a_session_that_only_times_scores_one_prompt(stage: Stage) -> None:
+    """As it would among all, without companions; what it says of its inputs stays."""
+    subject = replace(reduced_qwen(), weights=Weights.PRETRAINED)
+    settings = Settings("cpu", "float32", Weights.PRETRAINED, {}, rounds=6)
+    full, timed = (
+        contest(Languages(each, _subjects={MODEL: subject}), "random", stage)
+        for each in (settings, replace(settings, timing_only=True))
+    )
+
+    assert timed.cossim_items == pytest.approx(full.cossim_items[:1])
+    assert timed.quality == Quality()
+    assert timed.source == full.source
+    assert timed.costs.tokens == full.costs.tokens
+
+
 def test_companions_of_known_distributions() -> None:
     """Half of the prompts agree; divergences are averaged over prompts, and over steps."""
 

@@ -187,6 +187,18 @@ def test_model_that_defers_is_measured_layer_by_layer() -> None:
     assert contest.costs.tokens == (40,) * LAYERS
 
 
+def test_model_that_is_only_timed_reads_one_segment() -> None:
+    """The first, as it would among all; what is said of the inputs stays."""
+    deferral = Deferral(planner("random", 0.5), "naive", "readout")
+    full = model_saving_contest(byte_model(), deferral, segments())
+
+    timed = model_saving_contest(byte_model(), deferral, segments(), timing_only=True)
+
+    assert saving_of(timed).bits == pytest.approx(saving_of(full).bits[:1])
+    assert timed.cossim.items == 40
+    assert timed.source == full.source
+
+
 def test_both_arms_run_again_and_leave_no_trace() -> None:
     """Arms can be called in turns, each in its context, and the model is its own again."""
     subject: Any = byte_model()

@@ -157,3 +157,10 @@ def test_a_process_of_a_gate_measures_for_longer(
     timed = run(pytester, monkeypatch, ProcessPlan(None, 0, True))[CELLS[0]]
 
     assert len(timed["rounds_ms"]) > len(alone["rounds_ms"])  # type: ignore[arg-type]
+    assert len(timed["reference_rounds_ms"]) == len(timed["rounds_ms"])  # type: ignore[arg-type]
+
+    plan = ProcessPlan(None, 0, True, reference_rounds=6)
+    subject = run(pytester, monkeypatch, plan)[CELLS[0]]
+
+    assert len(subject["reference_rounds_ms"]) == 6  # type: ignore[arg-type]
+    assert len(subject["rounds_ms"]) > 6  # type: ignore[arg-type]

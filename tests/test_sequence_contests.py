@@ -1,6 +1,7 @@
 """Claims about contests of Mamba language models against their matched Transformer."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from efficarch.contests.base import Contest, Settings
 from efficarch.contests.language import Stage
 from efficarch.contests.sequence_sides import Side, flops_of
-from efficarch.contests.sequences import Sequences
+from efficarch.contests.sequences import CHECKED_AGAIN, Sequences
 from efficarch.errors import EfficarchError
 from efficarch.models import MODELS
 from efficarch.models.transformer import matched_transformer
@@ -98,6 +99,16 @@ def test_the_row_says_what_ran(sequences: Sequences, case: tuple[str, str, Stage
     assert found.cossim.items == found.items == (20 if stage == "prefill" else 1)
     assert found.costs.tokens == found.reference_costs.tokens
     assert len(found.costs.tokens) == LAYERS
+
+
+def test_a_session_that_only_times_checks_fewer_positions(sequences: Sequences) -> None:
+    """The first ones; decode is one position as ever."""
+    timing = Sequences(replace(sequences.settings, timing_only=True))
+    prefill, decode = CASES[0], ("tiny-mamba", "transformers", "decode")
+
+    assert contest(sequences, prefill, length=40).cossim.items == 40
+    assert contest(timing, prefill, length=40).cossim.items == CHECKED_AGAIN < 40
+    assert contest(timing, decode, length=40).cossim.items == 1
 
 
 def test_a_wrong_scan_is_seen(sequences: Sequences, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ CHECKED_LENGTH = 384
 """CosSim is taken at this length, or at the cell's where that is shorter: the oracle is slow. One
 and a half chunks of Mamba-2."""
 CHECKED_AGAIN = 32
-"""The same in a session that only times."""
+"""The same of a prefill in a session that only times; the gate tells it by its fewer positions."""
 
 METHODS = (OWN, "auto", *dict.fromkeys((*BACKENDS, *SSD_BACKENDS)))
 
@@ -73,8 +73,8 @@ class Sequences:
         memory of a step includes the cache it works on.
 
         CosSim is that of the final hidden states with those on the float64 oracle: of every
-        position of a prefill of ``CHECKED_LENGTH``, or of one token after it; of ``CHECKED_AGAIN``
-        in a session that only times. The reference has
+        position of a prefill of ``CHECKED_LENGTH`` (of ``CHECKED_AGAIN`` in a session that only
+        times), or of one token after it. The reference has
         other, random weights: it stands for latency, memory and FLOPs alone.
 
         Raises:
@@ -88,7 +88,8 @@ class Sequences:
         ids = self._token_ids(pair.subject, length + 1)  # [1, L + 1]
         call = _prefill if stage == "prefill" else _decode
         mine, theirs = call(subject, ids), call(reference, ids)
-        checked = CHECKED_AGAIN if self.settings.timing_only else CHECKED_LENGTH
+        again = self.settings.timing_only and stage == "prefill"
+        checked = CHECKED_AGAIN if again else CHECKED_LENGTH
         similarity = self._similarity(pair, subject, min(length, checked), stage)
         tokens, context = (length, 0) if stage == "prefill" else (1, length)
         return Contest(

@@ -91,7 +91,7 @@ def test_a_gate_that_says_nothing_is_an_error(
     with pytest.raises(EfficarchError, match="ended with 2: error: no such commit"):
         slowdown.gated(tmp_path, tmp_path / "out", 0, None)
     fake_gate(monkeypatch, 0, [verdict("a", "pass")])
-    with pytest.raises(EfficarchError, match="judged no cell .* let -k select it"):
+    with pytest.raises(EfficarchError, match=r"judged no cell .* let -k select it"):
         slowdown.gated(tmp_path, tmp_path / "out", 0, "a")
 
 
