@@ -304,7 +304,9 @@ class Bench:
                 one_round()
 
         benchmark.pedantic(watched_round, rounds=rounds if meeting is None else meeting.rounds)
-        self._turn = None if meeting is None else meeting.turn
+        if turns is not None and meeting is not None:
+            turns.leave()
+            self._turn = meeting.turn
 
     def _finish(self, measurement: Measurement) -> Result:
         line = self._line

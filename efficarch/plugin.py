@@ -157,7 +157,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         return (yield)
     meeting = turns.meet(item.nodeid, 1)
     with nullcontext() if meeting is None else turns.turn():
-        return (yield)
+        outcome = yield
+    if meeting is not None:
+        turns.leave()
+    return outcome
 
 
 def _is_benchmark(item: pytest.Item) -> bool:

@@ -7,7 +7,7 @@ measures it alone.
 
 The processes speak with the gate in lines of JSON over a socket: ``enter`` with a cell, and ``go``
 lets them prepare it; ``ready``, answered by how many rounds and whose turn is first; then ``go``
-and ``done`` for each round, or ``stop``.
+and ``done`` for each round, or ``stop``; and ``left``, answered when both have no rounds to go.
 """
 
 import json
@@ -88,6 +88,11 @@ class Turns:
         time.sleep(SETTLE_S)
         self._line.send("done")
 
+    def leave(self) -> None:
+        """Wait until the other process has had its last round too."""
+        self._line.send({"left": True})
+        self._line.receive()
+
 
 def current() -> Turns | None:
     """Return the turns of this process; ``None`` where no gate started it."""
@@ -104,11 +109,14 @@ class _Player:
         """The cell it wants to prepare."""
         self.rounds: int | None = None
         """How many it wants to run of the cell that it has prepared."""
+        self.leaving = False
+        """Whether it has run them."""
 
     def listen(self) -> None:
-        """Wait until the process wants to enter a cell, stands ready at one, or has ended."""
+        """Wait until the process enters a cell, stands ready at one, leaves one, or has ended."""
         message = self.line.receive() or {}
         self.entering, self.rounds = message.get("enter"), message.get("rounds")
+        self.leaving = "left" in message
 
     def go(self) -> bool:
         """Let it run a round, and say whether it did."""
@@ -148,6 +156,11 @@ class Conductor:
             for name in ready:
                 if len(ready) == 1:
                     self._players[name].line.send(None)
+                self._listen(name)
+            leaving = [name for name in ready if self._players[name].leaving]
+            for name in leaving:
+                self._players[name].line.send("go")
+            for name in leaving:
                 self._listen(name)
         for player in self._players.values():
             player.line.close()

@@ -48,7 +48,9 @@ def _empty() -> None:
     NOTES.clear()
 
 
-def measuring(name: str, cells: str, rounds: int = 4, *, fails_in: str = "") -> Player:
+def measuring(
+    name: str, cells: str, rounds: int = 4, *, fails_in: str = "", leaves: bool = True
+) -> Player:
     """Return a process that measures some cells; in one of them its second round raises."""
 
     def play(mine: Turns, log: list[str]) -> None:
@@ -69,6 +71,10 @@ def measuring(name: str, cells: str, rounds: int = 4, *, fails_in: str = "") -> 
                             raise ValueError("no more")
             except ValueError:
                 log.append("failed")
+                continue
+            if leaves:
+                mine.leave()
+            NOTES.append(f"{name} leaves {cell}")
 
     return play
 
@@ -88,7 +94,29 @@ def test_rounds_alternate() -> None:
         "h a 2",
         "b a 3",
         "h a 3",
+        *NOTES[12:],
     ]
+    assert sorted(NOTES[12:]) == ["b leaves a", "h leaves a"]
+
+
+def test_nobody_goes_on_before_both_have_had_their_last_round() -> None:
+    """What a process does after its rounds would disturb the last one of the other."""
+    for _ in range(20):
+        conducted(measuring("b", "ab"), measuring("h", "ab"))
+        for cell in "ab":
+            last = max(i for i, note in enumerate(NOTES) if note.endswith(f" {cell} 3"))
+            assert min(NOTES.index(f"{name} leaves {cell}") for name in "bh") > last
+        NOTES.clear()
+
+
+@pytest.mark.parametrize(("base", "head"), [(False, True), (True, False), (False, False)])
+def test_an_efficarch_that_does_not_take_leave_meets_all_the_same(base: bool, head: bool) -> None:
+    """At every cell, as one that does."""
+    first, second = conducted(
+        measuring("b", "abc", leaves=base), measuring("h", "abc", leaves=head)
+    )
+
+    assert (first, second) == (["a 0", "b 0", "c 0"], ["a 1", "b 1", "c 1"])
 
 
 def test_both_run_as_many_rounds_as_either_wants() -> None:
