@@ -137,8 +137,8 @@ PEERS = (
     Peer("Mann-Whitney on rounds", 1, 1000, mann_whitney),
     Peer("asv continuous", 2, 1000, asv),
     Peer("Welch on rounds", 16, 1000, welch),
-    Peer("benchmatrix, paired", 16, 60, benchmatrix),
-    Peer("efficarch", 16, 1000, ours),
+    Peer("benchmatrix, paired", 16, 20, benchmatrix),
+    Peer("efficarch", 16, 500, ours),
 )
 
 

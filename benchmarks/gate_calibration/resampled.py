@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="resampled", description=__doc__.partition("\n")[0])
     add_arguments(parser)
     parser.add_argument("--policy", type=Path, default=Path("pyproject.toml"))
-    parser.add_argument("--gates", type=int, default=10_000, help="unchanged; a tenth elsewhere")
+    parser.add_argument("--gates", type=int, default=10_000, help="unchanged; a 25th elsewhere")
     options = parser.parse_args(arguments)
     try:
         pairs = recorded(asked_for(options))
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     in_order, drawn = as_they_ran(pairs), resampled(pairs)
-    fewer = max(1, options.gates // 10)
+    fewer = max(1, options.gates // 25)
     say(f"{len(pairs)} recorded pairs of {len(pairs[0][0].cells)} cells")
     say(HEADER)
     say(row("as they ran", fewer, simulate(in_order, policy, slowdown=0, gates=fewer)))

@@ -44,12 +44,12 @@ def test_every_table_has_its_rows(tmp_path: Path, capsys: pytest.CaptureFixture[
     """As they ran, every disturbance, every slowdown in one and in all cells."""
     record(tmp_path, 16)
 
-    assert resampled.main([str(tmp_path), "--gates", "10", "--policy", str(tmp_path / "none")]) == 0
+    assert resampled.main([str(tmp_path), "--gates", "50", "--policy", str(tmp_path / "none")]) == 0
 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "16 recorded pairs of 2 cells"
     assert len(lines) == 2 + 1 + len(resampled.DISTURBANCES) + 2 * 5
-    assert lines[2].split()[:5] == ["as", "they", "ran", "1", "0.00%"]
+    assert lines[2].split()[:5] == ["as", "they", "ran", "2", "0.00%"]
     (tenth,) = (line for line in lines if line.startswith("+10% in all cells"))
     assert tenth.split()[-5:-2] == ["100.00%", "100.0%", "0.0%"]
 
