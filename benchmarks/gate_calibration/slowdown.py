@@ -134,9 +134,10 @@ def gated(clone: Path, out: Path, seed: int, expression: str | None) -> str:
         raise EfficarchError(f"the gate judged no cell {CELL!r}; let -k select it")
     others = [each["outcome"].upper() for each in verdicts if each is not ours]
     counts = ", ".join(f"{others.count(word)} {word}" for word in sorted(set(others)))
+    words = "; ".join([ours["outcome"].upper(), *ours["reasons"]])
     return (
-        f"seed {seed}: exit code {ended.returncode}, {minutes:.1f} min; "
-        f"{ours['outcome'].upper()}: {'; '.join(ours['reasons'])}; other cells: {counts or 'none'}"
+        f"seed {seed}: exit code {ended.returncode}, {minutes:.1f} min; {words}; "
+        f"other cells: {counts or 'none'}"
     )
 
 

@@ -79,7 +79,7 @@ def test_a_gate_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     line = slowdown.gated(tmp_path, tmp_path / "out", 2, None)
 
     assert line.startswith(
-        "seed 2: exit code 1, 0.0 min; FAIL: latency +5.0 %; other cells: 2 PASS"
+        "seed 2: exit code 1, 0.0 min; FAIL; latency +5.0 %; other cells: 2 PASS"
     )
 
 
