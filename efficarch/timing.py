@@ -82,6 +82,11 @@ def seconds_now() -> float:
     return time.monotonic()
 
 
+def rest(seconds: float) -> None:
+    """Do nothing for so long."""
+    time.sleep(seconds)
+
+
 def clock_for(device: str) -> Clock:
     """Return the clock of a device: ``cpu`` or ``cuda``."""
     return CudaEventClock() if device == "cuda" else WallClock()

@@ -13,11 +13,12 @@ and ``done`` for each round, or ``stop``; and ``left``, answered when both have 
 import json
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+
+from efficarch.timing import rest
 
 VARIABLE = "EFFICARCH_GATE_TURNS"
 
@@ -71,7 +72,7 @@ class Turns:
 
     def meet(self, cell_id: str, rounds: int) -> Meeting | None:
         """Wait for the other process at a cell that is prepared; ``None`` to measure it alone."""
-        time.sleep(SETTLE_S)
+        rest(SETTLE_S)
         self._line.send({"ready": cell_id, "rounds": rounds})
         answer = self._line.receive()
         return None if answer is None else Meeting(answer["rounds"], answer["turn"])
@@ -85,7 +86,7 @@ class Turns:
         except BaseException:
             self._line.send("stop")
             raise
-        time.sleep(SETTLE_S)
+        rest(SETTLE_S)
         self._line.send("done")
 
     def leave(self) -> None:
