@@ -69,7 +69,7 @@ class Bench:
         self._clock = clock
         self._watch = Watch(models.encoders.settings.device)
         self._turns = turns
-        self._entered = turns is None
+        self._entered = False
         self._turn: int | None = None
 
     def __call__(
@@ -199,9 +199,9 @@ class Bench:
 
         Models are loaded before that, by both at once: nothing is measured meanwhile.
         """
-        if not self._entered and self._turns is not None:
+        if self._turns is not None and not self._entered:
             self._turns.enter(self._line.cell.id)
-        self._entered = True
+            self._entered = True
 
     def scan(self, *, backend: Backend, inputs: ScanInputs) -> Result:
         """Measure a selective-scan backend against causal attention of the same width and length.

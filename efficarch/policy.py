@@ -9,7 +9,7 @@
     pairs = [5, 10, 16]        # pairs of processes at which cells are judged
     cossim_tolerance = 0.001   # largest drop of mean CosSim that is not worse
     memory_tolerance = 0.0     # largest growth of peak memory that is not more
-    metric = "auto"            # latency, ratio (to the reference), or auto: ratio on the CPU
+    metric = "auto"            # latency, ratio, or auto: ratio on the CPU where sides took no turns
     install = ["-c constraints.txt .[models]"]  # arguments of pip install, where sides need others
     may_differ = ["torch"]     # what the two sides may differ in, by its name in the fingerprint
 

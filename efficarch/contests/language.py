@@ -88,8 +88,8 @@ class Languages:
         or of one ``decode`` step after it, on the cache that the prefill left. CosSim is that of
         the final hidden state of the token so computed, for every image and prompt; its companions
         run along the dense model's greedy answer. A session that only times has no companions, and
-        CosSim of the first prompt. ``tokens`` are those entering each layer of the
-        language model, in ``decode`` those each layer attends to.
+        CosSim of the first prompt. ``tokens`` are those entering each layer of the language model,
+        in ``decode`` those each layer attends to.
         """
         if stage not in STAGES:
             raise EfficarchError(f"stage is {stage!r}; choose 'prefill' or 'decode'")

@@ -74,8 +74,8 @@ class Sequences:
 
         CosSim is that of the final hidden states with those on the float64 oracle: of every
         position of a prefill of ``CHECKED_LENGTH`` (of ``CHECKED_AGAIN`` in a session that only
-        times), or of one token after it. The reference has
-        other, random weights: it stands for latency, memory and FLOPs alone.
+        times), or of one token after it. The reference has other, random weights: it stands for
+        latency, memory and FLOPs alone.
 
         Raises:
             EfficarchError: an unknown stage or backend, a length below 1, a ``decode`` on another
