@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil, inf, sqrt
+from math import ceil, sqrt
 from typing import TypeVar
 
 import torch
@@ -38,7 +38,8 @@ class Latency:
     """A measured latency; ``latency <= budget`` is false when a lower bound exceeds a limit."""
 
     latency_ms: Estimate
-    ratio: Estimate
+    ratio: Estimate | None
+    """``None`` where the reference was not timed."""
 
     def __le__(self, budget: LatencyBudget) -> bool:
         return not self.breaches(budget)
@@ -131,7 +132,7 @@ class Result:
     @property
     def latency(self) -> Latency:
         """Latency in milliseconds and as a ratio to the reference, with intervals."""
-        return Latency(self.measurement.latency_ms, self.measurement.ratio)
+        return Latency(self.measurement.latency_ms, self.measurement.timed_ratio)
 
     @property
     def cossim(self) -> float:
@@ -196,9 +197,13 @@ class Rounds:
         self.reference_ms.append(_centre(references))
         return self.subject_ms[-1], self.reference_ms[-1]
 
+    def alone(self) -> tuple[float]:
+        """Time the subject once: milliseconds."""
+        return (self._time(self._contest.subject),)
+
     def round_alone(self, calls: int) -> float:
         """Time the subject alone so many times and keep its median, as of a round of pairs."""
-        self.subject_ms.append(_centre([self._time(self._contest.subject) for _c in range(calls)]))
+        self.subject_ms.append(_centre([self.alone()[0] for _call in range(calls)]))
         return self.subject_ms[-1]
 
     def _time(self, arm: Arm) -> float:
@@ -213,7 +218,7 @@ def _centre(times: Sequence[float]) -> float:
     return sqrt(median(times[::2]) * median(times[1::2]))
 
 
-def pairs_per_round(discarded: Sequence[tuple[float, float]]) -> int:
+def pairs_per_round(discarded: Sequence[tuple[float, ...]]) -> int:
     """Return how many pairs fill a round, from those of the warm-up; one or an even number.
 
     Even, so that both orders occur as often and a drift favours neither side. The fastest pair
@@ -222,9 +227,9 @@ def pairs_per_round(discarded: Sequence[tuple[float, float]]) -> int:
     return _filling(sum(min(discarded, key=sum)), ROUND_MS, MOST_PAIRS)
 
 
-def calls_per_round_alone(discarded: Sequence[tuple[float, float]]) -> int:
+def calls_per_round_alone(discarded: Sequence[tuple[float, ...]]) -> int:
     """Return how many calls of the subject alone fill half a round; one or an even number."""
-    return _filling(min(discarded, key=sum)[0], ROUND_MS / 2, 2 * MOST_PAIRS)
+    return _filling(sum(min(discarded, key=sum)), ROUND_MS / 2, 2 * MOST_PAIRS)
 
 
 def _filling(each_ms: float, round_ms: float, most: int) -> int:
@@ -234,16 +239,12 @@ def _filling(each_ms: float, round_ms: float, most: int) -> int:
     return needed if needed == 1 else needed + needed % 2
 
 
-def rounds_needed(discarded: Sequence[tuple[float, float]], pairs: int, settings: Settings) -> int:
-    """Return how many rounds of so many pairs to measure: for as long as the settings ask."""
-    subject, reference = min(discarded, key=sum)
-    if settings.rounds * pairs * (subject + reference) >= settings.measured_ms:
+def rounds_needed(discarded: Sequence[tuple[float, ...]], turns: int, settings: Settings) -> int:
+    """Return how many rounds of so many turns to measure: for as long as the settings ask."""
+    round_ms = turns * sum(min(discarded, key=sum))
+    if settings.rounds * round_ms >= settings.measured_ms:
         return settings.rounds
-    needed = ceil(settings.measured_ms / (pairs * (subject + reference)))
-    paired = settings.reference_rounds
-    if paired is not None and needed > paired:
-        left_ms = settings.measured_ms - paired * pairs * (subject + reference)
-        needed = paired + ceil(left_ms / (calls_per_round_alone(discarded) * subject))
+    needed = ceil(settings.measured_ms / round_ms)
     return needed + needed % 2  # rounds of one pair: both orders as often
 
 
@@ -259,28 +260,27 @@ def measure(
 
     ``advance`` is told the subject's milliseconds of every round.
     """
+    alone = settings.subject_alone
     enough_ms = WARM_UP_AGAIN_MS if settings.timing_only else WARM_UP_ENOUGH_MS
-    discarded = warm_up(Rounds(contest, clock).pair, enough_ms)
+    first = Rounds(contest, clock)
+    discarded = warm_up(first.alone if alone else first.pair, enough_ms)
     # from the start of an order: the two processes of a gate's pair then have the same one
     rounds = Rounds(contest, clock)
-    pairs = pairs_per_round(discarded)
-    calls = calls_per_round_alone(discarded)
-    paired = inf if settings.reference_rounds is None else settings.reference_rounds
+    turns = calls_per_round_alone(discarded) if alone else pairs_per_round(discarded)
 
     def one_round() -> None:
-        both = len(rounds.reference_ms) < paired
-        advance(rounds.round(pairs)[0] if both else rounds.round_alone(calls))
+        advance(rounds.round_alone(turns) if alone else rounds.round(turns)[0])
 
-    repeat(one_round, rounds_needed(discarded, pairs, settings))
+    repeat(one_round, rounds_needed(discarded, turns, settings))
     subject, reference = tuple(rounds.subject_ms), tuple(rounds.reference_ms)
     latency = median_interval(subject)
     return Measurement(
         rounds_ms=subject,
         reference_rounds_ms=reference,
-        pairs_per_round=pairs,
+        pairs_per_round=turns,
         latency_ms=latency,
-        reference_ms=median_interval(reference),
-        ratio=paired_ratio(subject[: len(reference)], reference),
+        timed_reference_ms=None if alone else median_interval(reference),
+        timed_ratio=None if alone else paired_ratio(subject, reference),
         throughput_per_s=1e3 * contest.items / latency.value,
         cossim=contest.cossim,
         cossim_items=contest.cossim_items,

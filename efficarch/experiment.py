@@ -25,6 +25,7 @@ from efficarch.errors import EfficarchError, RunFileError
 from efficarch.observation import Sample
 from efficarch.process_plan import VARIABLE as PLAN
 from efficarch.process_plan import ProcessPlan
+from efficarch.series import in_turns
 from efficarch.store import load_sample, write_text
 from efficarch.timing import seconds_now
 from efficarch.turns import VARIABLE as TURNS
@@ -62,8 +63,8 @@ class Options:
     """Longest a pair may take."""
     cells: tuple[str, ...] | None = None
     """Cell ids or globs of them to begin with; ``None`` for all that pytest selects."""
-    reference_rounds: int | None = None
-    """How many rounds of a cell time the reference too, after the first pair; ``None`` for all."""
+    subject_alone: bool = False
+    """Whether later pairs need not time the reference, if the first took turns."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,10 @@ class Experiment:
                 "choose another --out or remove it"
             )
 
-    def measure_pair(self, pair: int, cells: Sequence[str] | None) -> float:
-        """Measure a pair and return how many seconds it took.
+    def measure_pair(
+        self, pair: int, cells: Sequence[str] | None, *, subject_alone: bool = False
+    ) -> float:
+        """Measure a pair, with its references or without, and return how many seconds it took.
 
         Raises:
             EfficarchError: a process failed, hung or measured nothing; finished pairs stay.
@@ -112,7 +115,7 @@ class Experiment:
             cells=self.options.cells if cells is None else tuple(cells),
             seed=self.options.seed + pair,
             timing_only=pair > 0,
-            reference_rounds=self.options.reference_rounds if pair > 0 else None,
+            subject_alone=subject_alone,
         )
         files = {arm: _Files(self.path(pair, arm)) for arm in order(self.options.seed, pair)}
         try:
@@ -332,12 +335,24 @@ def measure(
     for look in looks:
         while len(pairs) < look:
             tell(len(pairs), look, seconds)
-            seconds = experiment.measure_pair(len(pairs), cells)
+            alone = experiment.options.subject_alone and bool(pairs) and _took_turns(*pairs[0])
+            seconds = experiment.measure_pair(len(pairs), cells, subject_alone=alone)
             pairs.append(load_pair(experiment.folder, len(pairs)))
         cells = undecided(pairs[:look])
         if not cells:
             return pairs[:look]
     return pairs
+
+
+def _took_turns(base: Sample, head: Sample) -> bool:
+    """Whether two processes took turns in all cells that both measured."""
+    return all(
+        in_turns(cell, head.cells[cell_id])
+        for cell_id, cell in base.cells.items()
+        if cell.latency_ms is not None
+        and cell_id in head.cells
+        and head.cells[cell_id].latency_ms is not None
+    )
 
 
 def interpreter() -> Path:

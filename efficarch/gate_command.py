@@ -26,7 +26,6 @@ from efficarch.observation import Sample
 from efficarch.policy import Policy, load_policy
 from efficarch.record import DTYPES, Limits
 from efficarch.series import counted_pairs
-from efficarch.stats import MIN_ROUNDS
 from efficarch.store import load_sample, plain, write_text
 from efficarch.worktree import Arms, checked_out, differing_dependencies
 
@@ -219,8 +218,7 @@ def _options(arguments: argparse.Namespace, policy: Policy) -> Options:
         arguments.seed,
         arguments.timeout,
         cells,
-        # those that take turns are judged by their latency, and a ratio is only shown
-        reference_rounds=None if policy.metric == "ratio" else MIN_ROUNDS,
+        subject_alone=policy.metric != "ratio",
     )
 
 

@@ -7,7 +7,17 @@ kept only where they took turns with those of the other process of a pair.
 
 from dataclasses import dataclass, fields
 
-from efficarch.record import CellRun, Conditions, CosSim, Limits, Machine, Measurement, Run, Status
+from efficarch.record import (
+    CellRun,
+    Conditions,
+    CosSim,
+    Estimate,
+    Limits,
+    Machine,
+    Measurement,
+    Run,
+    Status,
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,8 @@ class Observation:
     latency_ms: float | None = None
     reference_ms: float | None = None
     ratio: float | None = None
+    ratio_interval: Estimate | None = None
+    """That ratio with the interval over its rounds."""
     cossim: CosSim | None = None
     peak_bytes: int | None = None
     conditions: Conditions | None = None
@@ -64,8 +76,9 @@ def _observation(line: CellRun) -> Observation:
         status=line.status,
         message=line.message,
         latency_ms=measured.latency_ms.value,
-        reference_ms=measured.reference_ms.value,
-        ratio=measured.ratio.value,
+        reference_ms=_value(measured.timed_reference_ms),
+        ratio=_value(measured.timed_ratio),
+        ratio_interval=measured.timed_ratio,
         cossim=measured.cossim,
         peak_bytes=measured.peak_bytes,
         conditions=measured.conditions,
@@ -76,6 +89,10 @@ def _observation(line: CellRun) -> Observation:
         identity=_identity(measured),
         limits=line.limits,
     )
+
+
+def _value(estimate: Estimate | None) -> float | None:
+    return None if estimate is None else estimate.value
 
 
 def _identity(measured: Measurement) -> tuple[tuple[str, str], ...]:

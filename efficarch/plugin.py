@@ -199,9 +199,11 @@ def _progress(line: Line) -> str:
     if line.measurement is None:
         return ""
     measured = line.measurement
-    ratio, cossim = measured.ratio, measured.cossim.mean
+    latency, cossim = f"{measured.latency_ms.value:.1f} ms", measured.cossim.mean
+    ratio = measured.timed_ratio
+    latency += "" if ratio is None else f", ratio {ratio.value:.3f}"
     quality = f"CosSim {cossim:.4f}" if measured.weights is not Weights.RANDOM else "random weights"
-    return f"{measured.latency_ms.value:.1f} ms, ratio {ratio.value:.3f}, {quality}"
+    return f"{latency}, {quality}"
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
@@ -291,7 +293,7 @@ def _efficarch_encoders(request: pytest.FixtureRequest) -> "Encoders":
             seed=SEED,
             timing_only=plan is not None and plan.timing_only,
             measured_ms=0.0 if plan is None else measured_ms(len(session.lines)),
-            reference_rounds=None if plan is None else plan.reference_rounds,
+            subject_alone=plan is not None and plan.subject_alone,
         )
     )
 

@@ -21,6 +21,7 @@ from efficarch.decision import gate, uses_ratio
 from efficarch.gate import Outcome, Verdict
 from efficarch.observation import Observation, Sample
 from efficarch.policy import Policy
+from efficarch.record import Estimate
 from efficarch.series import REFERENCES, in_turns, log_ratio, pairs_of, series_of
 
 SLOWDOWNS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1)
@@ -118,10 +119,14 @@ def _prepared(base: Sample, head: Sample, shared: set[str]) -> Pair:
 def _one_round(base: Observation, head: Observation) -> tuple[Observation, Observation]:
     if not in_turns(base, head):
         return base, head
-    ratio, reference = (exp(log_ratio(name, base, head)) for name in ("latency_ms", "reference_ms"))
+    ratio = exp(log_ratio("latency_ms", base, head))
+    base, head = replace(base, rounds_ms=(1.0,)), replace(head, rounds_ms=(ratio,))
+    if not base.reference_rounds_ms:
+        return base, head
+    reference = exp(log_ratio("reference_ms", base, head))
     return (
-        replace(base, rounds_ms=(1.0,), reference_rounds_ms=(1.0,)),
-        replace(head, rounds_ms=(ratio,), reference_rounds_ms=(reference,)),
+        replace(base, reference_rounds_ms=(1.0,)),
+        replace(head, reference_rounds_ms=(reference,)),
     )
 
 
@@ -212,10 +217,13 @@ def _slower(sample: Sample, factors: dict[str, float]) -> Sample:
 
 
 def _times(cell: Observation, factor: float) -> Observation:
-    latency, ratio = cell.latency_ms, cell.ratio
+    latency, ratio, interval = cell.latency_ms, cell.ratio, cell.ratio_interval
     return replace(
         cell,
         latency_ms=None if latency is None else latency * factor,
         ratio=None if ratio is None else ratio * factor,
+        ratio_interval=None
+        if interval is None
+        else Estimate(interval.value * factor, interval.low * factor, interval.high * factor),
         rounds_ms=tuple(each * factor for each in cell.rounds_ms),
     )

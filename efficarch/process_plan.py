@@ -16,13 +16,11 @@ from efficarch.store import write_text
 
 VARIABLE = "EFFICARCH_GATE_PLAN"
 
-LEAST_MS = 1_250.0
-MOST_MS = 4_000.0
-SHARED_MS = 30_000.0
-"""How long a process measures each cell: what is shared by few cells goes further.
-
-Starting a process and its models costs some ten seconds, so that measuring the few cells that are
-still open for longer is nearly free."""
+LEAST_MS = 1_000.0
+MOST_MS = 3_000.0
+SHARED_MS = 12_000.0
+"""How long a process measures each cell: what is shared by few cells goes further, since starting a
+process and its models costs as long."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,8 @@ class ProcessPlan:
     """Of the order of the cells."""
     timing_only: bool
     """Whether CosSim is needed of no more than is timed."""
-    reference_rounds: int | None = None
-    """How many rounds of a cell time the reference too; ``None`` for all."""
+    subject_alone: bool = False
+    """Whether the reference is not timed."""
 
     def write(self, path: Path) -> None:
         """Write the plan as JSON."""
@@ -82,7 +80,7 @@ def current() -> ProcessPlan | None:
             cells=None if cells is None else tuple(cells),
             seed=int(data["seed"]),
             timing_only=bool(data["timing_only"]),
-            reference_rounds=data.get("reference_rounds"),
+            subject_alone=bool(data.get("subject_alone")),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EfficarchError(

@@ -10,12 +10,16 @@ JSON these records are stored as:
    ``bits_lost``, ``slope`` and ``reference_slope``. In older files all of them are ``None``.
 4: a measurement also has ``conditions`` and ``turn``; a machine ``persistence`` and ``mig``. In
    older files all of them are ``None``.
+5: a measurement's ``reference_ms`` and ``ratio`` are called ``timed_reference_ms`` and
+   ``timed_ratio`` and may be ``None``: the later pairs of a gate time the subject alone.
 """
 
 from dataclasses import dataclass
 from enum import Enum
 
-SCHEMA = 4
+from efficarch.errors import EfficarchError
+
+SCHEMA = 5
 
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda")
@@ -180,8 +184,8 @@ class Conditions:
 class Measurement:
     """Everything measured of one cell; ``rounds_ms[i]`` and ``reference_rounds_ms[i]`` are a pair.
 
-    In a gate the last rounds may be without the reference.
-    Each is the median of ``pairs_per_round`` calls, those of both sides in turns.
+    Each is the median of ``pairs_per_round`` calls, those of both sides in turns. The later pairs
+    of a gate time the subject alone.
     The reference is the dense model for token reduction and causal attention for a scan. ``tokens``
     are those entering each layer, CLS included; ``items`` are the images or sequence positions one
     call processes. ``flops`` and ``peak_bytes`` are of one call.
@@ -191,8 +195,8 @@ class Measurement:
     reference_rounds_ms: tuple[float, ...]
     pairs_per_round: int
     latency_ms: Estimate
-    reference_ms: Estimate
-    ratio: Estimate
+    timed_reference_ms: Estimate | None
+    timed_ratio: Estimate | None
     throughput_per_s: float
     cossim: CosSim
     cossim_items: tuple[float, ...]
@@ -220,6 +224,20 @@ class Measurement:
     began; ``None`` where the process measured alone."""
 
     @property
+    def reference_ms(self) -> Estimate:
+        """Latency of the reference.
+
+        Raises:
+            EfficarchError: it was not timed.
+        """
+        return _timed(self.timed_reference_ms)
+
+    @property
+    def ratio(self) -> Estimate:
+        """Latency relative to the reference's; raises as ``reference_ms`` does."""
+        return _timed(self.timed_ratio)
+
+    @property
     def tokens_mean(self) -> float:
         """Tokens per layer, averaged over the layers."""
         return sum(self.tokens) / len(self.tokens)
@@ -228,6 +246,15 @@ class Measurement:
     def tokens_final(self) -> int:
         """Tokens in the last layer."""
         return self.tokens[-1]
+
+
+def _timed(estimate: Estimate | None) -> Estimate:
+    if estimate is None:
+        raise EfficarchError(
+            "this run timed no references: it is of a later pair of a gate, which only the gate "
+            "can judge; pass a bench run"
+        )
+    return estimate
 
 
 @dataclass(frozen=True)

@@ -55,13 +55,11 @@ def check_measurement(cell_id: str, measurement: Measurement) -> None:
         RunFileError: the first thing that cannot have been measured.
     """
     where = f"cell {cell_id!r}"
-    for name in ("rounds_ms", "reference_rounds_ms"):
-        _check_rounds(f"{where}: {name}", getattr(measurement, name))
-    if len(measurement.rounds_ms) < len(measurement.reference_rounds_ms):
-        raise RunFileError(f"{where}: more reference rounds than rounds; the file was edited")
-    for name in ("latency_ms", "reference_ms", "ratio"):
+    _check_rounds(f"{where}: rounds_ms", measurement.rounds_ms)
+    _check_reference(where, measurement)
+    for name in ("latency_ms", "timed_reference_ms", "timed_ratio"):
         estimate = getattr(measurement, name)
-        if not 0 < estimate.low <= estimate.value <= estimate.high:
+        if estimate and not 0 < estimate.low <= estimate.value <= estimate.high:
             raise RunFileError(f"{where}: {name} is outside its own interval")
     if not measurement.tokens:
         raise RunFileError(f"{where}: tokens is empty; run it again")
@@ -69,6 +67,18 @@ def check_measurement(cell_id: str, measurement: Measurement) -> None:
         _check_scaling(f"{where}: scaling", measurement.scaling)
     if measurement.saving is not None:
         _check_saving(f"{where}: saving", measurement.saving)
+
+
+def _check_reference(where: str, measurement: Measurement) -> None:
+    rounds = measurement.reference_rounds_ms
+    estimates = measurement.timed_reference_ms, measurement.timed_ratio
+    if estimates == (None, None) and not rounds:
+        return
+    if None in estimates:
+        raise RunFileError(f"{where}: its reference is timed in part; the file was edited")
+    _check_rounds(f"{where}: reference_rounds_ms", rounds)
+    if len(measurement.rounds_ms) < len(rounds):
+        raise RunFileError(f"{where}: more reference rounds than rounds; the file was edited")
 
 
 def _check_rounds(where: str, rounds: Sequence[float]) -> None:

@@ -36,10 +36,11 @@ from efficarch.run_checks import check_cells, check_measurement
 
 T = TypeVar("T")
 
-READABLE = (1, 2, 3, SCHEMA)
+READABLE = (1, 2, 3, 4, SCHEMA)
 
 _SINCE_3 = {"backend": None, "scaling": None, "saving": None}
 _SINCE_4 = {"conditions": None, "turn": None}
+_RENAMED_IN_5 = {"reference_ms": "timed_reference_ms", "ratio": "timed_ratio"}
 _MACHINE_SINCE_4 = {"persistence": None, "mig": None}
 _LIMITS_SINCE_3 = {"cossim_p5": None, "bits_lost": None, "slope": None, "reference_slope": None}
 
@@ -219,6 +220,8 @@ def _measurements(benchmarks: list[Any], schema: int) -> dict[str, Measurement]:
             measurement = {**measurement, **_SINCE_3}
         if schema < 4:
             measurement = {**measurement, **_SINCE_4}
+        if schema < 5:
+            measurement = {_RENAMED_IN_5.get(k, k): value for k, value in measurement.items()}
         measured[cell_id] = _decode(Measurement, measurement, cell_id)
         check_measurement(cell_id, measured[cell_id])
     return measured
@@ -326,8 +329,10 @@ def save_baseline(run_file: Path, folder: Path) -> Path:
     run = load_run(run_file)
     bad = [line for line in run.cells if line.status not in (Status.PASSED, Status.SKIPPED)]
     nothing = all(line.status is Status.SKIPPED for line in run.cells)
-    if run.interrupted or bad or nothing:
-        what = "no cell was measured" if nothing else "it was interrupted"
+    alone = any(line.measurement and line.measurement.timed_ratio is None for line in run.cells)
+    if run.interrupted or bad or nothing or alone:
+        what = "its references were not timed" if alone else "it was interrupted"
+        what = "no cell was measured" if nothing else what
         what = f"{bad[0].cell.id} is {bad[0].status.value}" if bad else what
         raise EfficarchError(f"this run cannot become a baseline: {what}; mend it and run again")
     target = baseline_path(folder, run.machine)

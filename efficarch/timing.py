@@ -98,16 +98,16 @@ def overhead_ms(clock: Clock, rounds: int = 30) -> float:
 
 
 def warm_up(
-    measure: Callable[[], tuple[float, float]], enough_ms: float = WARM_UP_ENOUGH_MS
-) -> list[tuple[float, float]]:
-    """Repeat a paired measurement until neither side drifts, and return what was discarded.
+    measure: Callable[[], tuple[float, ...]], enough_ms: float = WARM_UP_ENOUGH_MS
+) -> list[tuple[float, ...]]:
+    """Repeat a measurement of one side or both until none drifts, and return what was discarded.
 
     Flat means that over the last ``WARM_UP_WINDOW`` rounds the least-squares slope of each side is
     within ``WARM_UP_SLOPE`` of its median per round; ``WARM_UP_MOST`` rounds end it regardless, and
     so do ``enough_ms`` of work: calls that slow have warmed what there is to warm, and the order of
     the measured rounds cancels a drift.
     """
-    rounds: list[tuple[float, float]] = []
+    rounds: list[tuple[float, ...]] = []
     elapsed_ms = 0.0
     while len(rounds) < WARM_UP_MOST:
         rounds.append(measure())

@@ -89,8 +89,8 @@ def measurement(
         reference_rounds_ms=dense,
         pairs_per_round=1,
         latency_ms=latency,
-        reference_ms=median_interval(dense),
-        ratio=paired_ratio(rounds, dense),
+        timed_reference_ms=median_interval(dense),
+        timed_ratio=paired_ratio(rounds, dense),
         throughput_per_s=8e3 / latency.value,
         cossim=CosSim(mean=cossim, p5=cossim - 0.02, minimum=cossim - 0.05, items=32),
         cossim_items=tuple(cossim + 0.01 * step for step in (-5, -2, -1, 0, 0, 1, 2, 5)),
@@ -107,6 +107,11 @@ def measurement(
         seed=0,
         autocast=False,
     )
+
+
+def alone() -> Measurement:
+    """Return what a later pair of a gate measures: no reference."""
+    return replace(measurement(), reference_rounds_ms=(), timed_reference_ms=None, timed_ratio=None)
 
 
 def sweep(

@@ -11,6 +11,8 @@ from efficarch import bench
 from efficarch.bench import (
     MOST_PAIRS,
     ROUND_MS,
+    Latency,
+    LatencyBudget,
     Result,
     Rounds,
     calls_per_round_alone,
@@ -18,7 +20,7 @@ from efficarch.bench import (
     pairs_per_round,
 )
 from efficarch.contests.base import Arm, Contest, Costs, Settings
-from efficarch.record import CosSim, Limits, Measurement, Quality, Weights
+from efficarch.record import CosSim, Estimate, Limits, Measurement, Quality, Weights
 
 ROUNDS = 6
 SETTINGS = Settings(
@@ -213,8 +215,8 @@ def test_a_round_takes_the_pairs_that_fill_it(pair_ms: float, pairs: int) -> Non
     ],
 )
 def test_a_round_of_the_subject_alone_is_half_as_long(subject_ms: float, calls: int) -> None:
-    """However long the reference takes: a shorter one would mostly see the turns change."""
-    assert calls_per_round_alone([(subject_ms, 1.0), (subject_ms, 90.0)]) == calls
+    """A shorter one would mostly see the turns change; the fastest call of the warm-up counts."""
+    assert calls_per_round_alone([(3 * subject_ms,), (subject_ms,)]) == calls
 
 
 def test_a_burst_in_the_warm_up_does_not_shorten_the_rounds() -> None:
@@ -277,17 +279,28 @@ def test_a_cell_is_measured_as_long_as_is_asked(measured_ms: float, rounds: int)
     assert len(measurement.rounds_ms) == rounds
 
 
-def test_a_gate_s_last_rounds_are_without_the_reference() -> None:
-    """Of 1 s: six rounds of 150 ms, then two of 50 ms; the ratio is over the six."""
+def test_later_pairs_of_a_gate_time_the_subject_alone() -> None:
+    """Three equal calls are warm, then rounds of one for 400 ms; there is no ratio."""
     subject = [50.0] * 6 + [80.0] * 2
-    stage = Stage([50.0] * 3 + subject, [100.0] * 9)
+    stage = Stage([50.0] * 3 + subject, [])
 
-    measurement, advanced = stage.measure(replace(SETTINGS, measured_ms=1000.0, reference_rounds=6))
+    measurement, advanced = stage.measure(
+        replace(SETTINGS, measured_ms=400.0, subject_alone=True, timing_only=True)
+    )
 
     assert measurement.rounds_ms == tuple(advanced) == tuple(subject)
-    assert measurement.reference_rounds_ms == (100.0,) * 6
-    assert measurement.ratio.high == pytest.approx(0.5)
-    assert stage.subject_ms == stage.reference_ms == []
+    assert measurement.latency_ms.high == 80.0
+    assert measurement.reference_rounds_ms == ()
+    assert measurement.timed_ratio is measurement.timed_reference_ms is None
+    assert stage.subject_ms == []
+
+
+def test_without_a_ratio_only_a_budget_in_milliseconds_can_break() -> None:
+    """Nothing is known that the other could be held against."""
+    latency = Latency(Estimate(10.0, 9.0, 11.0), None)
+
+    assert latency <= LatencyBudget(Limits(0.9, 0.01, 9.5, ()))
+    assert not latency <= LatencyBudget(Limits(0.9, 0.01, 8.5, ()))
 
 
 def test_a_later_pair_of_a_gate_is_warm_sooner() -> None:
@@ -301,23 +314,26 @@ def test_a_later_pair_of_a_gate_is_warm_sooner() -> None:
 
 
 @pytest.mark.parametrize(
-    ("measured_ms", "rounds"),
+    ("subject_ms", "calls", "rounds"),
     [
-        pytest.param(900.0, 6, id="six pairs suffice"),
-        pytest.param(950.0, 8, id="one more: 8, not 7"),
-        pytest.param(3000.0, 48, id="900 ms of pairs, 2,100 ms of the subject"),
+        pytest.param(60.0, 1, 18, id="17 rounds of one call, made even"),
+        pytest.param(50.0, 1, 20, id="one call fills a round"),
+        pytest.param(20.0, 4, 14, id="three calls, made even"),
+        pytest.param(0.5, 60, 34, id="no more than sixty"),
     ],
 )
-def test_rounds_without_the_reference_fill_the_time(measured_ms: float, rounds: int) -> None:
-    """Pairs of 150 ms, of which the subject takes 50."""
-    stage = Stage([50.0] * 51, [100.0] * 9)
+def test_rounds_of_the_subject_alone_fill_the_time(
+    subject_ms: float, calls: int, rounds: int
+) -> None:
+    """1 s of rounds of 50 ms."""
+    stage = Stage([subject_ms] * 4000, [])
 
     measurement, _advanced = stage.measure(
-        replace(SETTINGS, measured_ms=measured_ms, reference_rounds=6)
+        replace(SETTINGS, measured_ms=1000.0, subject_alone=True)
     )
 
+    assert measurement.pairs_per_round == calls
     assert len(measurement.rounds_ms) == rounds
-    assert len(measurement.reference_rounds_ms) == 6
 
 
 @dataclass

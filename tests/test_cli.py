@@ -64,7 +64,9 @@ def slowed(run_file: Path, factor: float) -> None:
     data = json.loads(run_file.read_text())
     for entry in data["benchmarks"]:
         measurement = entry["extra_info"]["efficarch"]["measurement"]
-        measurement["ratio"] = {name: v / factor for name, v in measurement["ratio"].items()}
+        measurement["timed_ratio"] = {
+            name: v / factor for name, v in measurement["timed_ratio"].items()
+        }
     run_file.write_text(json.dumps(data))
 
 

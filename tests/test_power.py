@@ -125,3 +125,16 @@ def test_rounds_in_turns_become_one_of_the_same_ratio() -> None:
     assert after.cells[CELL].rounds_ms == pytest.approx((1.3,))
     assert before.cells[CELL].rounds_ms == after.cells[CELL].reference_rounds_ms == (1.0,)
     assert noise(prepared(both), Policy()) == noise(both, Policy())
+
+
+def test_rounds_without_references_become_one_too() -> None:
+    """As of the later pairs of a gate."""
+    theirs = replace(observation(), turn=0, rounds_ms=(1.0, 2.0, 3.0))
+    ours = replace(theirs, turn=1, rounds_ms=(1.1, 2.6, 27.0))
+    base, head = sides([([theirs], [ours])])
+
+    ((before, after),) = prepared(list(zip(base, head, strict=True)))
+
+    assert after.cells[CELL].rounds_ms == pytest.approx((1.3,))
+    assert before.cells[CELL].rounds_ms == (1.0,)
+    assert after.cells[CELL].reference_rounds_ms == ()

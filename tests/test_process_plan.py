@@ -15,7 +15,7 @@ CELLS = ("tiny/tiny/none/batch=2/float32/cpu", "tiny/tiny/random/keep=0.5/batch=
 
 def test_a_plan_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And there is none where nobody gave one."""
-    plan = ProcessPlan(("a", "b"), 3, True, reference_rounds=6)
+    plan = ProcessPlan(("a", "b"), 3, True, subject_alone=True)
     plan.write(tmp_path / "plan")
     monkeypatch.delenv(VARIABLE, raising=False)
     assert current() is None
@@ -71,7 +71,7 @@ def test_cells_are_selected_by_id_or_glob() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cells", "each_ms"), [(0, 4000), (1, 4000), (10, 3000), (24, 1250), (101, 1250)]
+    ("cells", "each_ms"), [(0, 3000), (1, 3000), (5, 2400), (24, 1000), (101, 1000)]
 )
 def test_few_cells_are_measured_for_longer(cells: int, each_ms: float) -> None:
     """They share what a process has; a bound either way."""
@@ -159,8 +159,9 @@ def test_a_process_of_a_gate_measures_for_longer(
     assert len(timed["rounds_ms"]) > len(alone["rounds_ms"])  # type: ignore[arg-type]
     assert len(timed["reference_rounds_ms"]) == len(timed["rounds_ms"])  # type: ignore[arg-type]
 
-    plan = ProcessPlan(None, 0, True, reference_rounds=6)
+    plan = ProcessPlan(None, 0, True, subject_alone=True)
     subject = run(pytester, monkeypatch, plan)[CELLS[0]]
 
-    assert len(subject["reference_rounds_ms"]) == 6  # type: ignore[arg-type]
+    assert subject["reference_rounds_ms"] == []
+    assert subject["timed_ratio"] is subject["timed_reference_ms"] is None
     assert len(subject["rounds_ms"]) > 6  # type: ignore[arg-type]

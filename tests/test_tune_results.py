@@ -32,7 +32,7 @@ def outcome(method: str, items: list[float], ratio: float = 0.56) -> Outcome:
     """Return an outcome of known CosSim of each image."""
     measured = replace(
         samples.measurement(),
-        ratio=Estimate(ratio, ratio - 0.01, ratio + 0.01),
+        timed_ratio=Estimate(ratio, ratio - 0.01, ratio + 0.01),
         cossim=CosSim(sum(items) / len(items), min(items), min(items), len(items)),
         cossim_items=tuple(items),
     )

@@ -170,10 +170,10 @@ def _rounds(path: Path, *, ratios: bool) -> Process:
     for line in load_run(path).cells:
         if line.measurement is not None:
             mine, theirs = line.measurement.rounds_ms, line.measurement.reference_rounds_ms
-            found[line.cell.id] = (
-                # the last rounds of a gate may be without the reference
-                tuple(a / b for a, b in zip(mine, theirs, strict=False)) if ratios else mine
-            )
+            if not ratios:
+                found[line.cell.id] = mine
+            elif theirs:
+                found[line.cell.id] = tuple(a / b for a, b in zip(mine, theirs, strict=True))
     return found
 
 
@@ -208,6 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say(f"{'rule':30}{'figure':>9}{'pairs':>6}{'gates':>7}{'any FAIL':>10}{'cells':>8}{titles}")
     for ratios in (False, True):
         pairs = recorded(recordings, ratios=ratios)
+        if not pairs[0][0]:
+            say("ratio: these gates timed no references after their first pair")
+            continue
         for peer in PEERS:
             found = [shares(peer, pairs, slowdown) for slowdown in SLOWDOWNS]
             figure = "ratio" if ratios else "latency"

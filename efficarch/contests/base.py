@@ -25,8 +25,8 @@ class Settings:
     """Whether CosSim is needed of no more than is timed, as in all but the first pair of a gate."""
     measured_ms: float = 0.0
     """A cell that ``rounds`` do not keep busy for so long gets more of them."""
-    reference_rounds: int | None = None
-    """How many rounds time the reference too, the first ones; ``None`` for all."""
+    subject_alone: bool = False
+    """Whether the reference is not timed, as in all but the first pair of a gate in turns."""
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,24 @@ def test_the_table_has_a_row_for_each_rule_and_figure(
     ]
 
 
+def test_gates_without_references_have_no_ratios(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table says so instead."""
+    monkeypatch.setattr(peers, "PEERS", (peers.Peer("a rule", 1, 1, lambda base, head: set()),))
+    (tmp_path / "runs").mkdir()
+    for index in range(2):
+        for arm in ("base", "head"):
+            run = samples.run(samples.line(measured=samples.alone() if index else None))
+            run_file(tmp_path, index, arm).write_text(json.dumps(samples.run_json(run)))
+
+    assert peers.main([str(tmp_path)]) == 0
+
+    _titles, latency, words = capsys.readouterr().out.splitlines()
+    assert latency.split()[2] == "latency"
+    assert words == "ratio: these gates timed no references after their first pair"
+
+
 def test_no_pairs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In one sentence."""
     assert peers.main([str(tmp_path)]) == 2

@@ -111,7 +111,7 @@ def measurements(draw: st.DrawFn) -> Measurement:
     """Return the sample measurement with another ratio and interval."""
     value = draw(st.floats(min_value=0.1, max_value=10))
     below, above = (draw(st.floats(min_value=1, max_value=1.5)) for _ in range(2))
-    return replace(SAMPLE, ratio=Estimate(value, value / below, value * above))
+    return replace(SAMPLE, timed_ratio=Estimate(value, value / below, value * above))
 
 
 SAMPLE = samples.measurement()

@@ -12,7 +12,7 @@ from efficarch.errors import EfficarchError
 from efficarch.gate import Outcome, Verdict
 from efficarch.observation import Sample
 from efficarch.policy import Override, Policy
-from efficarch.record import Limits
+from efficarch.record import Estimate, Limits
 from efficarch.series import REFERENCES
 from tests.gate.paired_cases import CELL, CPU, around, changed, observation, sample, sides
 
@@ -285,6 +285,23 @@ def test_budgets_fail_by_their_lower_bound() -> None:
     broken = judge(changed(around(1.0, 6)), limits=beyond)
     assert broken.outcome is Outcome.FAIL
     assert "above its budget 9.900 ms" in broken.reasons[0]
+
+
+def test_a_ratio_that_one_process_measured_breaks_its_budget_by_its_own_interval() -> None:
+    """As in a bench run; later pairs need not time the reference."""
+    base, head = changed(around(1.0, 6))
+    first = head[0].cells[CELL]
+    interval = Estimate(0.7, 0.65, 0.75)
+    head[0] = replace(head[0], cells={CELL: replace(first, ratio=0.7, ratio_interval=interval)})
+    within, beyond = (
+        Limits(cossim=0.0, latency_ratio=limit, latency_ms=None, reasons=())
+        for limit in (0.66, 0.64)
+    )
+
+    assert judge((base, head), limits=within).outcome is Outcome.PASS
+    broken = judge((base, head), limits=beyond)
+    assert broken.outcome is Outcome.FAIL
+    assert "above its budget 0.640" in broken.reasons[0]
 
 
 def shared_machine(slowdown: float, reference_slowdown: float = 1.0) -> Sides:

@@ -88,6 +88,11 @@ def test_slug_is_safe_as_a_file_name(cpu_model: str, gpu_name: str | None) -> No
             samples.run(samples.line(status=Status.NOT_RUN)), f"{CELL} is not run", id="not run"
         ),
         pytest.param(samples.run(interrupted=True), "it was interrupted", id="interrupted"),
+        pytest.param(
+            samples.run(samples.line(measured=samples.alone())),
+            "its references were not timed",
+            id="subject alone",
+        ),
         pytest.param(replace(samples.run(), cells=()), "no cell was measured", id="no cell"),
         pytest.param(
             samples.run(

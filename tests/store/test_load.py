@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from efficarch.errors import EfficarchError
 from efficarch.record import (
     Cell,
     CosSim,
@@ -26,10 +27,18 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "run-v1.json"
 GOLDEN_2 = GOLDEN.with_name("run-v2.json")
 
 GOLDEN_3 = GOLDEN.with_name("run-v3.json")
+GOLDEN_4 = GOLDEN.with_name("run-v4.json")
 
 SINCE_4 = {"conditions": None, "turn": None}
 SINCE_3 = {"backend": None, "scaling": None, "saving": None, **SINCE_4}
 LIMITS_SINCE_3 = dict.fromkeys(("cossim_p5", "bits_lost", "slope", "reference_slope"))
+
+
+def renamed(measurement: dict[str, object]) -> dict[str, object]:
+    """Return a stored measurement with the names that schema 5 gave to two of its fields."""
+    names = {"reference_ms": "timed_reference_ms", "ratio": "timed_ratio"}
+    return {names.get(name, name): value for name, value in measurement.items()}
+
 
 RUNS = {
     "one cell": samples.run(),
@@ -77,6 +86,7 @@ RUNS = {
             )
         )
     ),
+    "subject alone": samples.run(samples.line(measured=samples.alone())),
     "gpu": samples.run(machine=GPU),
     "interrupted": samples.run(samples.line(status=Status.NOT_RUN), interrupted=True),
     "dirty tree": replace(samples.run(), dirty=True),
@@ -156,7 +166,7 @@ def test_oldest_measurement_still_loads() -> None:
     assert measurement is not None
     # version 1 knew none of these
     later = {"cossim_items": [], "quality": plain(Quality()), "pairs_per_round": 1, **SINCE_3}
-    assert plain(measurement) == {**stored, **later}
+    assert plain(measurement) == renamed({**stored, **later})
     assert measurement.rounds_ms == tuple(stored["rounds_ms"])
     assert len(measurement.rounds_ms) == len(measurement.reference_rounds_ms) == 8
     assert measurement.ratio == Estimate(**stored["ratio"])
@@ -187,7 +197,7 @@ def test_run_file_of_schema_2_still_loads() -> None:
         "dinov2",
     ]
     measured = [line.measurement for line in run.cells if line.measurement is not None]
-    assert [plain(item) for item in measured] == [{**old, **SINCE_3} for old in stored]
+    assert [plain(item) for item in measured] == [renamed({**old, **SINCE_3}) for old in stored]
     assert measured[1].pairs_per_round == 9
     assert measured[2].quality.answer_nats == 0.25
     for line, written_ in zip(run.cells, raw["efficarch"]["cells"], strict=True):
@@ -203,9 +213,33 @@ def test_run_file_of_schema_3_still_loads() -> None:
 
     assert raw["efficarch"]["schema"] == 3
     measured = [line.measurement for line in run.cells if line.measurement is not None]
-    assert [plain(item) for item in measured] == [{**old, **SINCE_4} for old in stored]
+    assert [plain(item) for item in measured] == [renamed({**old, **SINCE_4}) for old in stored]
     machine = raw["machine_info"]["efficarch"]
     assert plain(run.machine) == {**machine, "persistence": None, "mig": None}
+
+
+def test_run_file_of_schema_4_still_loads() -> None:
+    """golden/run-v4.json was written by samples.run_json at the last commit of schema 4."""
+    raw = json.loads(GOLDEN_4.read_text(encoding="utf-8"))
+    stored = [bench["extra_info"]["efficarch"]["measurement"] for bench in raw["benchmarks"]]
+
+    run = load_run(GOLDEN_4)
+
+    assert raw["efficarch"]["schema"] == 4
+    measured = [line.measurement for line in run.cells if line.measurement is not None]
+    assert [plain(item) for item in measured] == [renamed(old) for old in stored]
+    assert [item.turn for item in measured] == [1, 0, None]
+    assert plain(run.machine) == raw["machine_info"]["efficarch"]
+
+
+def test_a_run_that_timed_no_references_says_so_where_they_are_asked_for() -> None:
+    """Later pairs of a gate do not; what needs a reference gets a sentence."""
+    (line,) = RUNS["subject alone"].cells
+
+    assert line.measurement is not None
+    for name in ("reference_ms", "ratio"):
+        with pytest.raises(EfficarchError, match=r"timed no references: .* pass a bench run"):
+            getattr(line.measurement, name)
 
 
 @pytest.mark.parametrize("schema", [1, 2])

@@ -117,7 +117,7 @@ def test_other_schema_version_is_refused(tmp_path: Path, schema: object) -> None
     put("efficarch", "schema", value=schema)(data)
 
     assert refusal(written(tmp_path / "run.json", data)) == (
-        f"schema version {schema!r}, this efficarch reads versions 1, 2, 3, {SCHEMA}; "
+        f"schema version {schema!r}, this efficarch reads versions 1, 2, 3, 4, {SCHEMA}; "
         "report it with the efficarch that measured it"
     )
 
@@ -164,18 +164,23 @@ BAD_CELLS = [
         id="latency below its interval",
     ),
     pytest.param(
-        put(*MEASUREMENT, "reference_ms", "high", value=1e-4),
-        f"cell {CELL!r}: reference_ms is outside its own interval",
+        put(*MEASUREMENT, "timed_reference_ms", "high", value=1e-4),
+        f"cell {CELL!r}: timed_reference_ms is outside its own interval",
         id="reference above its interval",
     ),
     pytest.param(
-        put(*MEASUREMENT, "ratio", "low", value=0),
-        f"cell {CELL!r}: ratio is outside its own interval",
+        put(*MEASUREMENT, "timed_ratio", value=None),
+        f"cell {CELL!r}: its reference is timed in part; the file was edited",
+        id="reference without a ratio",
+    ),
+    pytest.param(
+        put(*MEASUREMENT, "timed_ratio", "low", value=0),
+        f"cell {CELL!r}: timed_ratio is outside its own interval",
         id="interval down to zero",
     ),
     pytest.param(
-        put(*MEASUREMENT, "ratio", "value", value=nan),
-        f"{CELL}.ratio.value is nan, not a finite number",
+        put(*MEASUREMENT, "timed_ratio", "value", value=nan),
+        f"{CELL}.timed_ratio.value is nan, not a finite number",
         id="NaN ratio",
     ),
     pytest.param(
@@ -214,8 +219,8 @@ BAD_CELLS = [
         id="unknown field",
     ),
     pytest.param(
-        put(*MEASUREMENT, "ratio", "median", value=2.0),
-        f"{CELL}.ratio: unknown field 'median'",
+        put(*MEASUREMENT, "timed_ratio", "median", value=2.0),
+        f"{CELL}.timed_ratio: unknown field 'median'",
         id="unknown field of an estimate",
     ),
     pytest.param(
@@ -286,8 +291,8 @@ BAD_CELLS = [
         id="long text is shortened",
     ),
     pytest.param(
-        put(*MEASUREMENT, "ratio", value=0.7),
-        f"{CELL}.ratio is 0.7, not an object",
+        put(*MEASUREMENT, "timed_ratio", value=0.7),
+        f"{CELL}.timed_ratio is 0.7, not an object",
         id="number for estimate",
     ),
     pytest.param(

@@ -1,0 +1,76 @@
+"""Claims about the order of an experiment; real processes are gated in test_gate_faults."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from efficarch import experiment
+from efficarch.experiment import Experiment, Options, measure
+from efficarch.observation import Observation, Sample
+from efficarch.worktree import Arms, Tree
+from tests.gate.paired_cases import observation, sample
+
+TREE = Tree(Path(), "commit", "tree", Path())
+
+TOOK_TURNS = replace(observation(), turn=0, rounds_ms=(1.0, 2.0))
+ALONE = observation()
+NOT_MEASURED = replace(observation(), latency_ms=None)
+
+
+def told(
+    monkeypatch: pytest.MonkeyPatch,
+    first: tuple[Sequence[Observation], Sequence[Observation]],
+    *,
+    allowed: bool,
+) -> list[bool]:
+    """Return of each of three pairs whether it was to time the subject alone."""
+    found: list[bool] = []
+    base, head = first
+
+    def measure_pair(
+        _self: Experiment, _pair: int, _cells: Sequence[str] | None, *, subject_alone: bool
+    ) -> float:
+        found.append(subject_alone)
+        return 1.0
+
+    def load_pair(_folder: Path, _pair: int) -> tuple[Sample, Sample]:
+        return sample(*base), sample(*head)
+
+    monkeypatch.setattr(Experiment, "measure_pair", measure_pair)
+    monkeypatch.setattr(experiment, "load_pair", load_pair)
+    options = Options((), "suites", 0, 60, subject_alone=allowed)
+    measure(
+        Experiment(Path("nowhere"), Arms(TREE, TREE), options),
+        looks=(3,),
+        undecided=lambda _pairs: [],
+        tell=lambda _done, _look, _seconds: None,
+    )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "alone"),
+    [
+        pytest.param([TOOK_TURNS], [TOOK_TURNS], True, id="in turns"),
+        pytest.param([ALONE], [TOOK_TURNS], False, id="an older base"),
+        pytest.param([TOOK_TURNS], [ALONE], False, id="an older head"),
+        pytest.param([TOOK_TURNS], [], True, id="gone"),
+        pytest.param([NOT_MEASURED], [TOOK_TURNS], True, id="skipped in the base"),
+    ],
+)
+def test_references_are_left_out_where_the_first_pair_took_turns(
+    monkeypatch: pytest.MonkeyPatch,
+    base: Sequence[Observation],
+    head: Sequence[Observation],
+    alone: bool,
+) -> None:
+    """In all cells that can be compared; else their ratio is what is judged."""
+    assert told(monkeypatch, (base, head), allowed=True) == [False, alone, alone]
+
+
+def test_references_stay_where_the_ratio_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the policy."""
+    first = ([TOOK_TURNS], [TOOK_TURNS])
+    assert told(monkeypatch, first, allowed=False) == [False] * 3
