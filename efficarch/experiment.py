@@ -64,7 +64,7 @@ class Options:
     cells: tuple[str, ...] | None = None
     """Cell ids or globs of them to begin with; ``None`` for all that pytest selects."""
     subject_alone: bool = False
-    """Whether later pairs need not time the reference, if the first took turns."""
+    """Whether later pairs need not time the reference, if both sides of the first are alike."""
 
 
 @dataclass(frozen=True)
@@ -335,7 +335,7 @@ def measure(
     for look in looks:
         while len(pairs) < look:
             tell(len(pairs), look, seconds)
-            alone = experiment.options.subject_alone and bool(pairs) and _took_turns(*pairs[0])
+            alone = experiment.options.subject_alone and bool(pairs) and _alike(*pairs[0])
             seconds = experiment.measure_pair(len(pairs), cells, subject_alone=alone)
             pairs.append(load_pair(experiment.folder, len(pairs)))
         cells = undecided(pairs[:look])
@@ -344,9 +344,13 @@ def measure(
     return pairs
 
 
-def _took_turns(base: Sample, head: Sample) -> bool:
-    """Whether two processes took turns in all cells that both measured."""
-    return all(
+def _alike(base: Sample, head: Sample) -> bool:
+    """Whether two processes took turns in all cells that both measured, and write the same files.
+
+    An efficarch of another schema may not know how to leave the reference out: its rounds would
+    then begin with other caches than those of the other side.
+    """
+    return base.schema == head.schema and all(
         in_turns(cell, head.cells[cell_id])
         for cell_id, cell in base.cells.items()
         if cell.latency_ms is not None

@@ -57,14 +57,17 @@ class Sample:
     machine: tuple[tuple[str, str], ...]
     created: str
     cells: dict[str, Observation]
+    schema: int | None = None
+    """Of its file; ``None`` for one of another project."""
 
 
-def observe(run: Run) -> Sample:
-    """Reduce a run to what the gate reads of it."""
+def observe(run: Run, schema: int | None = None) -> Sample:
+    """Reduce a run, read from a file of some schema, to what the gate reads of it."""
     machine = tuple(
         (field.name, str(getattr(run.machine, field.name))) for field in fields(Machine)
     )
-    return Sample(machine, run.created, {line.cell.id: _observation(line) for line in run.cells})
+    cells = {line.cell.id: _observation(line) for line in run.cells}
+    return Sample(machine, run.created, cells, schema)
 
 
 def _observation(line: CellRun) -> Observation:

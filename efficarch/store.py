@@ -135,7 +135,7 @@ def load_sample(path: Path) -> Sample:
 
 def _sample(data: Any) -> Sample:
     ours = isinstance(data, dict) and "efficarch" in data
-    return observe(parse_run(data)) if ours else _foreign(data)
+    return observe(parse_run(data), data["efficarch"]["schema"]) if ours else _foreign(data)
 
 
 def _foreign(data: Any) -> Sample:

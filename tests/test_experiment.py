@@ -23,7 +23,8 @@ def told(
     monkeypatch: pytest.MonkeyPatch,
     first: tuple[Sequence[Observation], Sequence[Observation]],
     *,
-    allowed: bool,
+    allowed: bool = True,
+    schemas: tuple[int, int] = (5, 5),
 ) -> list[bool]:
     """Return of each of three pairs whether it was to time the subject alone."""
     found: list[bool] = []
@@ -36,7 +37,10 @@ def told(
         return 1.0
 
     def load_pair(_folder: Path, _pair: int) -> tuple[Sample, Sample]:
-        return sample(*base), sample(*head)
+        return (
+            replace(sample(*base), schema=schemas[0]),
+            replace(sample(*head), schema=schemas[1]),
+        )
 
     monkeypatch.setattr(Experiment, "measure_pair", measure_pair)
     monkeypatch.setattr(experiment, "load_pair", load_pair)
@@ -67,7 +71,14 @@ def test_references_are_left_out_where_the_first_pair_took_turns(
     alone: bool,
 ) -> None:
     """In all cells that can be compared; else their ratio is what is judged."""
-    assert told(monkeypatch, (base, head), allowed=True) == [False, alone, alone]
+    assert told(monkeypatch, (base, head)) == [False, alone, alone]
+
+
+def test_references_stay_where_one_side_may_not_know_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An efficarch of another schema, on either side."""
+    first = ([TOOK_TURNS], [TOOK_TURNS])
+    for schemas, alone in (((4, 5), False), ((5, 4), False), ((4, 4), True)):
+        assert told(monkeypatch, first, schemas=schemas) == [False, alone, alone]
 
 
 def test_references_stay_where_the_ratio_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from efficarch.errors import EfficarchError
 from efficarch.record import (
+    SCHEMA,
     Cell,
     CosSim,
     Estimate,
@@ -19,7 +20,7 @@ from efficarch.record import (
     Status,
     Weights,
 )
-from efficarch.store import load_run, plain
+from efficarch.store import load_run, load_sample, plain
 from tests import samples
 from tests.store.cases import CELL, GPU, LINE, MEASUREMENT, Edit, drop, put, written
 
@@ -230,6 +231,15 @@ def test_run_file_of_schema_4_still_loads() -> None:
     assert [plain(item) for item in measured] == [renamed(old) for old in stored]
     assert [item.turn for item in measured] == [1, 0, None]
     assert plain(run.machine) == raw["machine_info"]["efficarch"]
+
+
+def test_a_sample_knows_the_schema_of_its_file(tmp_path: Path) -> None:
+    """The gate asks whether both sides write the same; another project's files have none."""
+    assert load_sample(GOLDEN_4).schema == 4
+    assert load_sample(written(tmp_path / "run.json", samples.run_json())).schema == SCHEMA
+
+    plain_file = {"machine_info": {}, "datetime": "2026-01-01T00:00:00", "benchmarks": []}
+    assert load_sample(written(tmp_path / "plain.json", plain_file)).schema is None
 
 
 def test_a_run_that_timed_no_references_says_so_where_they_are_asked_for() -> None:
