@@ -266,6 +266,8 @@ def _budget_failures(pairs: Pairs, limits: Limits | None) -> list[str]:
     if limits is None or not pairs.have("latency_ms"):
         return []
     latency_ms = estimate([log(each.latency_ms) for each in pairs.head if each.latency_ms])
-    ratios = [log(each.ratio) for each in pairs.head if each.ratio is not None]
-    ratio = estimate(ratios) if len(ratios) > 1 else pairs.head[0].ratio_interval
+    paired = [each for each in pairs.head if each.ratio is not None]
+    ratio = estimate([log(each.ratio) for each in paired if each.ratio]) if paired else None
+    if len(paired) == 1:
+        ratio = paired[0].ratio_interval
     return latency_breaches(latency_ms, ratio, limits)

@@ -287,12 +287,14 @@ def test_budgets_fail_by_their_lower_bound() -> None:
     assert "above its budget 9.900 ms" in broken.reasons[0]
 
 
-def test_a_ratio_that_one_process_measured_breaks_its_budget_by_its_own_interval() -> None:
+@pytest.mark.parametrize("which", [0, 3])
+def test_a_ratio_that_one_process_measured_breaks_its_budget_by_its_own_interval(
+    which: int,
+) -> None:
     """As in a bench run; later pairs need not time the reference."""
     base, head = changed(around(1.0, 6))
-    first = head[0].cells[CELL]
-    interval = Estimate(0.7, 0.65, 0.75)
-    head[0] = replace(head[0], cells={CELL: replace(first, ratio=0.7, ratio_interval=interval)})
+    timed = replace(head[which].cells[CELL], ratio=0.7, ratio_interval=Estimate(0.7, 0.65, 0.75))
+    head[which] = replace(head[which], cells={CELL: timed})
     within, beyond = (
         Limits(cossim=0.0, latency_ratio=limit, latency_ms=None, reasons=())
         for limit in (0.66, 0.64)
