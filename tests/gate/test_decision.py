@@ -215,12 +215,16 @@ def test_worse_fails_however_fast() -> None:
     assert judge(quality(0.95, float("nan"))).outcome is Outcome.FAIL
 
 
-def test_cossim_is_higher_is_better() -> None:
-    """Exchanging the sides turns a failure into a pass."""
-    base, head = quality(0.95, 0.9)
+@settings(deadline=None, max_examples=40)
+@given(st.floats(0.5, 0.9), st.floats(0.002, 0.1))
+def test_cossim_is_higher_is_better(low: float, difference: float) -> None:
+    """Exchanging the sides turns a failure into a pass, and the change round."""
+    base, head = quality(low + difference, low)
+    there, back = judge((base, head)), judge((head, base))
 
-    assert judge((base, head)).outcome is Outcome.FAIL
-    assert judge((head, base)).outcome is Outcome.PASS
+    assert (there.outcome, back.outcome) == (Outcome.FAIL, Outcome.PASS)
+    assert there.cossim_change == pytest.approx(-difference)
+    assert back.cossim_change == -there.cossim_change
 
 
 def test_quality_is_read_where_it_was_taken_over_most_items() -> None:
@@ -258,6 +262,19 @@ def test_memory_that_repeats_is_judged_exactly() -> None:
     assert more.reasons == ("peak memory 1,000 bytes became 1,001",)
     allowed = Policy(overrides=(Override("toy/*", "sampled", memory_tolerance=0.01),))
     assert judge(memory([1000] * 6, [1001] * 6), allowed).outcome is Outcome.PASS
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 2**40), st.integers(1, 2**40), st.integers(0, 500))
+def test_the_other_way_round_more_memory_is_less(few: int, more: int, spread: int) -> None:
+    """Whether it repeats exactly or varies from process to process."""
+    before = [1000 * few + spread * (k % 3) for k in range(16)]
+    after = [2 * each + 1000 * more for each in before]
+    base, head = memory(before, after)
+
+    there, back = judge((base, head)), judge((head, base))
+
+    assert (there.outcome, back.outcome) == (Outcome.FAIL, Outcome.PASS)
 
 
 def test_memory_that_varies_is_tested() -> None:
