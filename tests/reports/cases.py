@@ -47,7 +47,7 @@ def beside(
     mean = sum(items) / len(items)
     measured = replace(
         samples.measurement(),
-        ratio=known,
+        timed_ratio=known,
         cossim=CosSim(mean, min(items), min(items), len(items)),
         cossim_items=tuple(items),
     )
