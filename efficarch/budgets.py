@@ -1,7 +1,7 @@
 """``budgets.toml``: hand-written limits of cells, each with a reason.
 
     [[limit]]
-    cells = "dinov2/dinov2-small/tome/*"        # a cell id or a glob of ids
+    cells = "dinov2/dinov2-small/tome/*"        # a cell id; * is any text, ? one character
     latency_ratio = 0.75                        # to the reference, on any device
     latency_ms = { "NVIDIA H100 80GB HBM3" = 1.9 }  # absolute, on a named device
     cossim = 0.97                               # floor of the mean
@@ -19,12 +19,12 @@ cell needs a CosSim floor and at least one latency budget that applies on its de
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any
 
 from efficarch.errors import BudgetError, hint
+from efficarch.patterns import matches
 from efficarch.record import DEVICES, DTYPES, Cell, Limits, Weights
 
 FIELDS = (
@@ -61,7 +61,7 @@ class Limit:
 
     def matches(self, cell: Cell) -> bool:
         """Whether the entry's id or glob names the cell."""
-        return fnmatchcase(cell.id, self.cells)
+        return matches(self.cells, cell.id)
 
 
 def load_budgets(path: Path) -> list[Limit]:

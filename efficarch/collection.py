@@ -1,7 +1,6 @@
 """What happens to ``bench`` tests at collection: each becomes a cell with limits and a timer."""
 
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from efficarch.budgets import Limit, limits_of, load_budgets, unmatched
 from efficarch.cells import build_cell
 from efficarch.errors import EfficarchError
+from efficarch.patterns import matches
 from efficarch.probe import choose_device, device_name
 from efficarch.process_plan import ProcessPlan
 from efficarch.record import Cell, Limits, Measurement, Status
@@ -123,7 +123,7 @@ def _check_unmatched(path: Path, limits: list[Limit], cells: list[Cell]) -> None
     present = {file.stem.removeprefix("test_") for file in path.parent.glob("test_*.py")}
     for limit in unmatched(limits, cells):
         pattern = limit.cells.split("/")[0]
-        suites = {suite for suite in present if fnmatchcase(suite, pattern)}
+        suites = {suite for suite in present if matches(pattern, suite)}
         if suites <= collected:
             raise EfficarchError(
                 f"{path}: the limit for {limit.cells!r} matches no cell; mend or remove it"

@@ -24,12 +24,12 @@ environment is built. A later entry for a cell overrides an earlier one, field b
 
 import tomllib
 from dataclasses import dataclass, fields, replace
-from fnmatch import fnmatchcase
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from efficarch.errors import PolicyError, hint
+from efficarch.patterns import matches
 from efficarch.record import Machine
 
 METRICS = ("auto", "latency", "ratio")
@@ -81,7 +81,7 @@ class Policy:
         held = CellPolicy(self.floor, self.cossim_tolerance, self.memory_tolerance)
         names = [field.name for field in fields(CellPolicy)]
         for entry in self.overrides:
-            if fnmatchcase(cell_id, entry.cells):
+            if matches(entry.cells, cell_id):
                 given = {name: getattr(entry, name) for name in names}
                 held = replace(held, **{k: v for k, v in given.items() if v is not None})
         return held

@@ -7,11 +7,11 @@ efficarch that does not know it measures every cell in full, which costs time an
 import json
 import os
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 
 from efficarch.errors import EfficarchError
+from efficarch.patterns import matches
 from efficarch.store import write_text
 
 VARIABLE = "EFFICARCH_GATE_PLAN"
@@ -42,9 +42,7 @@ class ProcessPlan:
 
     def selects(self, cell_id: str) -> bool:
         """Whether a cell is to be measured."""
-        return self.cells is None or any(
-            cell_id == each or fnmatchcase(cell_id, each) for each in self.cells
-        )
+        return self.cells is None or any(matches(each, cell_id) for each in self.cells)
 
     def place(self, cell_id: str) -> tuple[str, str]:
         """Return what to sort cells by: an order that depends on the seed and nothing else.
