@@ -25,6 +25,10 @@ MOST_PAIRS = 30
 the most. Ten rounds of single pairs of a few milliseconds would all lie within one burst of
 interference, and an interval over them could not know (docs/measuring.md)."""
 
+MOST_ROUNDS = 64
+"""The most that are run to fill a span of time: after each, a process of a gate rests longer than
+the quickest calls take."""
+
 
 @dataclass(frozen=True)
 class LatencyBudget:
@@ -244,7 +248,7 @@ def rounds_needed(discarded: Sequence[tuple[float, ...]], turns: int, settings: 
     round_ms = turns * sum(min(discarded, key=sum))
     if settings.rounds * round_ms >= settings.measured_ms:
         return settings.rounds
-    needed = ceil(settings.measured_ms / round_ms)
+    needed = max(settings.rounds, min(MOST_ROUNDS, ceil(settings.measured_ms / round_ms)))
     return needed + needed % 2  # rounds of one pair: both orders as often
 
 

@@ -12,8 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from efficarch.conclusion import Judged
 from efficarch.errors import EfficarchError
-from efficarch.gate import Verdict, check_limits, compare, differing_fields, exit_code
+from efficarch.gate import check_limits, compare, differing_fields, exit_code
 from efficarch.gate_command import add_compare, add_gate, run_compare, run_gate
 from efficarch.listing import markdown_tables
 from efficarch.models import OPTIONS, destination
@@ -196,10 +197,8 @@ def _write_report(run: Run, out: Path, baseline: Run | None, note: str) -> None:
     )
 
 
-def _write_gate_report(
-    verdicts: Sequence[Verdict], subjects: str, facts: Sequence[tuple[str, str]], out: Path
-) -> None:
-    _reports().write_gate_report(verdicts, subjects, facts, out)
+def _write_gate_report(judged: Judged, facts: Sequence[tuple[str, str]], out: Path) -> None:
+    _reports().write_gate_report(judged, facts, out)
 
 
 def _reports() -> Any:

@@ -6,7 +6,10 @@ from statistics import median
 from efficarch.gate import Outcome, Verdict
 from efficarch.observation import Observation, Sample
 from efficarch.policy import Policy
+from efficarch.process_record import Foreign
 from efficarch.record import Status
+
+FAILING = (Status.FAILED, Status.ERROR)
 
 FOREIGN_CPU_SHARE = 0.1
 """How much of the machine's CPU time others may take while a cell is measured on the CPU."""
@@ -66,12 +69,51 @@ def differing_machines(samples: Sequence[Sample], policy: Policy) -> list[str]:
     ]
 
 
+def differing_processes(cell_id: str, base: Sequence[Sample], head: Sequence[Sample]) -> list[str]:
+    """Say what the gate's agents saw that keeps the processes from being compared."""
+    found = [
+        f"a process of the {side} ran code that is not its own: {_first(sample.record.foreign)}"
+        for side, samples in (("base", base), ("head", head))
+        for sample in samples
+        if sample.record is not None and sample.record.foreign
+    ]
+    for theirs, ours in zip(base, head, strict=True):
+        if theirs.record is None or ours.record is None:
+            continue
+        found += _differing("", theirs.record.settings, ours.record.settings)
+        before, after = (r.cells.get(cell_id) for r in (theirs.record, ours.record))
+        if before is not None and after is not None:
+            found += _differing("timer ", {"": before.timer}, {"": after.timer})
+            found += _differing("fixture ", before.fixtures, after.fixtures)
+    return found
+
+
+def _first(foreign: Sequence[Foreign]) -> str:
+    more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+    return f"{foreign[0]}{more}"
+
+
+def _differing(kind: str, base: Mapping[str, str], head: Mapping[str, str]) -> list[str]:
+    return [
+        f"{kind}{name} is {base.get(name, '')!r} in the base and {head.get(name, '')!r} in the head"
+        for name in {**base, **head}
+        if base.get(name, "") != head.get(name, "")
+    ]
+
+
 def obstacles(
     ids: Sequence[str], base: Sequence[Sample], head: Sequence[Sample], policy: Policy
 ) -> Mapping[str, Verdict]:
     """Return the verdicts of cells that cannot be compared, by cell id."""
-    differing = differing_machines([*base, *head], policy)
-    found = {cell_id: _obstacle(cell_id, base, head, differing) for cell_id in ids}
+    differing = [
+        f"other machine: {'; '.join(d)}" for d in [differing_machines([*base, *head], policy)] if d
+    ]
+    found = {
+        cell_id: _obstacle(
+            cell_id, base, head, [*differing, *differing_processes(cell_id, base, head)]
+        )
+        for cell_id in ids
+    }
     return {cell_id: verdict for cell_id, verdict in found.items() if verdict is not None}
 
 
@@ -81,11 +123,12 @@ def _obstacle(
     theirs = [sample.cells[cell_id] for sample in base if cell_id in sample.cells]
     ours = [sample.cells[cell_id] for sample in head if cell_id in sample.cells]
     errors = [o for o in ours if o.status is Status.ERROR]
-    if errors and theirs and not any(o.status is Status.ERROR for o in theirs):
-        return Verdict(cell_id, Outcome.FAIL, (f"raised: {errors[0].message}",))
+    broken = _broken(theirs, ours)
+    if broken is not None:
+        return Verdict(cell_id, Outcome.FAIL, (broken,))
     reason = _why_not(theirs, ours)
     if reason is None and differing:
-        reason = "other machine: " + "; ".join(differing)
+        reason = differing[0]
     if reason is None and any(
         (cell_id in b.cells) != (cell_id in h.cells) for b, h in zip(base, head, strict=True)
     ):
@@ -97,6 +140,24 @@ def _obstacle(
     return Verdict(
         cell_id, Outcome.NOT_COMPARABLE, (reason,), advisory=(not theirs and not errors) or skipped
     )
+
+
+def _broken(theirs: Sequence[Observation], ours: Sequence[Observation]) -> str | None:
+    """Say that a test works in the base and not in the head: by one that raised, or by most.
+
+    A single process of many may miss a limit by chance; what is wrong fails in all of them.
+    """
+    errors = [each for each in ours if each.status is Status.ERROR]
+    if errors and theirs and not any(each.status is Status.ERROR for each in theirs):
+        return f"raised: {errors[0].message}"
+    if _fails(ours) and theirs and not _fails(theirs):
+        last = next(each for each in reversed(ours) if each.status in FAILING)
+        return f"the test fails in the head and not in the base: {last.message}"
+    return None
+
+
+def _fails(side: Sequence[Observation]) -> bool:
+    return 2 * sum(each.status in FAILING for each in side) > len(side)
 
 
 def _why_not(theirs: Sequence[Observation], ours: Sequence[Observation]) -> str | None:

@@ -5,8 +5,9 @@ differs from process to process, such as where memory lies, so they are no repli
 kept only where they took turns with those of the other process of a pair.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
+from efficarch.process_record import ProcessRecord
 from efficarch.record import (
     CellRun,
     Conditions,
@@ -59,6 +60,8 @@ class Sample:
     cells: dict[str, Observation]
     schema: int | None = None
     """Of its file; ``None`` for one of another project."""
+    record: ProcessRecord | None = None
+    """What the gate's agent saw; ``None`` for a file that no gate measured."""
 
 
 def observe(run: Run, schema: int | None = None) -> Sample:
@@ -102,3 +105,17 @@ def _identity(measured: Measurement) -> tuple[tuple[str, str], ...]:
     names = ("source", "seed", "autocast", "items", "backend")
     plain = tuple((name, str(getattr(measured, name))) for name in names)
     return (("weights", measured.weights.value), *plain)
+
+
+def with_record(sample: Sample, record: ProcessRecord) -> Sample:
+    """Add what the agent saw: tests that pytest-benchmark forgets, and how every test ended.
+
+    A process that measured nothing says nothing of its machine either.
+    """
+    cells = dict(sample.cells)
+    for cell_id, test in record.tests.items():
+        seen = cells.get(cell_id) or Observation(cell_id, test.status, "")
+        excused = "excused by xfail: " if test.outcome == "xfailed" else ""
+        cells[cell_id] = replace(seen, status=test.status, message=excused + test.message)
+    machine = sample.machine if any(c.latency_ms is not None for c in cells.values()) else ()
+    return replace(sample, machine=machine, cells=cells, record=record)

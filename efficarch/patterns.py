@@ -12,7 +12,12 @@ def matches(pattern: str, cell_id: str) -> bool:
     return _compiled(pattern).fullmatch(cell_id) is not None
 
 
+def expression(pattern: str) -> str:
+    """Return a pattern as a regular expression, for ``re.DOTALL`` and a full match."""
+    wild = {"*": ".*", "?": "."}
+    return "".join(wild.get(c) or re.escape(c) for c in pattern)
+
+
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    wild = {"*": ".*", "?": "."}
-    return re.compile("".join(wild.get(c) or re.escape(c) for c in pattern), re.DOTALL)
+    return re.compile(expression(pattern), re.DOTALL)

@@ -5,7 +5,6 @@ until a test asks for ``bench``.
 """
 
 from collections.abc import Generator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,34 +136,9 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Fail, not skip, a CUDA test where the environment promises CUDA.
-
-    Another project's benchmark waits for its turn; a cell does so once its model is loaded.
-    """
+    """Fail, not skip, a CUDA test where the environment promises CUDA."""
     if item.get_closest_marker("cuda") and cuda_required() and not cuda_available():
         pytest.fail("EFFICARCH_REQUIRE_CUDA=1, but torch sees no CUDA device", pytrace=False)
-    session = item.config.stash[SESSION]
-    if session.turns is not None and _is_benchmark(item) and item.nodeid not in session.lines:
-        session.turns.enter(item.nodeid)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """Let another project's benchmark run while the other process of a gate's pair stands by."""
-    session = item.config.stash[SESSION]
-    turns = session.turns
-    if turns is None or item.nodeid in session.lines or not _is_benchmark(item):
-        return (yield)
-    meeting = turns.meet(item.nodeid, 1)
-    with nullcontext() if meeting is None else turns.turn():
-        outcome = yield
-    if meeting is not None:
-        turns.leave()
-    return outcome
-
-
-def _is_benchmark(item: pytest.Item) -> bool:
-    return "benchmark" in getattr(item, "fixturenames", ())
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from efficarch.errors import EfficarchError
 from efficarch.timing import rest
 
 VARIABLE = "EFFICARCH_GATE_TURNS"
@@ -25,6 +26,13 @@ VARIABLE = "EFFICARCH_GATE_TURNS"
 SETTLE_S = 0.012
 """Rest at the end of a turn: the idle threads of OpenMP go on spinning for some 10 ms (GNU's), on a
 core that the other side is about to use."""
+
+MOST_TIMES = 4
+"""How many times as many rounds as the slower side asks for are run at most: a side asks for as
+many as fill a span of time, so that the slower one's span is at most so many times as long."""
+
+LONGEST_LINE = 100_000
+"""Of a message, in characters: a cell's id is in it."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +57,16 @@ class _Line:
 
     def receive(self) -> Any:
         try:
-            line = self._incoming.readline()
-        except OSError:
+            line = self._incoming.readline(LONGEST_LINE)
+        except (OSError, ValueError):
+            # closed on this side, or no text
             return None
         return json.loads(line) if line.endswith("\n") else None
+
+    def hang_up(self) -> None:
+        """End the conversation, also under a thread that listens."""
+        with suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._incoming.close()
@@ -116,6 +130,8 @@ class _Player:
     def listen(self) -> None:
         """Wait until the process enters a cell, stands ready at one, leaves one, or has ended."""
         message = self.line.receive() or {}
+        if not isinstance(message, dict):
+            raise ValueError(f"{message!r} is no message")
         self.entering, self.rounds = message.get("enter"), message.get("rounds")
         self.leaving = "left" in message
 
@@ -139,9 +155,35 @@ class Conductor:
         self._place = place
         self.awaited = next(iter(connections))
         """The side that has the turn."""
+        self._failure: Exception | None = None
 
     def run(self) -> None:
-        """Go on until both have ended."""
+        """Go on until both have ended; whatever happens, nobody is left waiting for a turn."""
+        try:
+            self._run()
+        except Exception as error:
+            self._failure = error
+        finally:
+            self.close()
+
+    def check(self) -> None:
+        """Refuse to go on where no turn can be given any more.
+
+        Raises:
+            EfficarchError: a process said what is no part of taking turns.
+        """
+        if self._failure is not None:
+            raise EfficarchError(
+                f"a process of the {self.awaited} broke the rules of taking turns "
+                f"({self._failure}); does measured code write to descriptors it did not open?"
+            ) from self._failure
+
+    def close(self) -> None:
+        """Hang up; a process that waits goes on alone."""
+        for player in self._players.values():
+            player.line.hang_up()
+
+    def _run(self) -> None:
         for name in self._players:
             self._listen(name)
         while cells := [each.entering for each in self._players.values() if each.entering]:
@@ -163,8 +205,6 @@ class Conductor:
                 self._players[name].line.send("go")
             for name in leaving:
                 self._listen(name)
-        for player in self._players.values():
-            player.line.close()
 
     def _listen(self, name: str) -> None:
         self.awaited = name
@@ -177,7 +217,8 @@ class Conductor:
         return self._players[name].rounds is not None
 
     def _play(self) -> None:
-        rounds = max(player.rounds or 0 for player in self._players.values())
+        wanted = [player.rounds or 0 for player in self._players.values()]
+        rounds = min(max(wanted), MOST_TIMES * min(wanted))
         for turn, player in enumerate(self._players.values()):
             player.line.send({"rounds": rounds, "turn": turn})
         # strictly by turns: every round then begins with what the other side left in the caches

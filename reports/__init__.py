@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from efficarch.gate import Verdict
+from efficarch.conclusion import Judged
 from efficarch.record import Run
 from efficarch.store import write_text
 
@@ -14,17 +14,15 @@ from .view import build
 __all__ = ["write_gate_report", "write_report"]
 
 
-def write_gate_report(
-    verdicts: Sequence[Verdict], subjects: str, facts: Sequence[tuple[str, str]], folder: Path
-) -> None:
+def write_gate_report(judged: Judged, facts: Sequence[tuple[str, str]], folder: Path) -> None:
     """Write ``index.html`` and ``summary.md`` of a gate into a folder.
 
-    ``subjects`` says what was compared, ``facts`` are what else to show, by name.
+    ``facts`` are what else to show, by name.
 
     Raises:
         EfficarchError: the folder cannot be created or written.
     """
-    page = build_gate(verdicts, subjects, facts)
+    page = build_gate(judged, facts)
     # both are complete before either is written
     page_text, summary_text = gate_html(page), gate_markdown(page)
     write_text(folder / "index.html", page_text)

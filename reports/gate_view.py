@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from efficarch.conclusion import Judged, compared
 from efficarch.gate import WORST_FIRST, Outcome, Verdict
 from efficarch.series import REFERENCES
 
@@ -42,22 +43,23 @@ class GatePage:
     verdict: Badge
     headline: str
     subjects: str
+    notices: tuple[str, ...]
     rows: tuple[GateRow, ...]
     reading: tuple[str, ...]
     facts: tuple[Fact, ...]
 
 
-def build_gate(
-    verdicts: Sequence[Verdict], subjects: str, facts: Sequence[tuple[str, str]]
-) -> GatePage:
-    """Lay out verdicts; ``subjects`` says what was compared, ``facts`` name the policy in force."""
+def build_gate(judged: Judged, facts: Sequence[tuple[str, str]]) -> GatePage:
+    """Lay out what a gate concludes with; ``facts`` name the policy in force and the machine."""
+    verdicts = judged.verdicts
     ranked = sorted(verdicts, key=lambda v: (v.advisory, WORST_FIRST.index(v.outcome)))
     counted = [verdict for verdict in ranked if not verdict.advisory]
     worst = counted[0].outcome if counted else Outcome.NOT_COMPARABLE
     return GatePage(
         verdict=badge(worst),
         headline=headline(verdicts),
-        subjects=subjects,
+        subjects=compared(judged),
+        notices=judged.notices,
         rows=tuple(map(_row, ranked)),
         reading=READING,
         facts=tuple(Fact(name, value) for name, value in facts),

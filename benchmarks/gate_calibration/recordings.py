@@ -2,10 +2,10 @@
 
 import argparse
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
-from efficarch.experiment import ARMS, finished_pairs, run_file
+from efficarch.experiment.ledger import finished_pairs, run_file
+from efficarch.patterns import matches
 
 
 @dataclass(frozen=True)
@@ -16,19 +16,19 @@ class Recordings:
     first: int | None
     """So many pairs of each folder, where later ones measured fewer cells; ``None`` for all."""
     without: tuple[str, ...]
-    """Ids or globs of cells to leave out."""
+    """Patterns of cells to leave out."""
 
     def files(self) -> list[tuple[Path, Path]]:
         """Return the run files of base and head, pair by pair."""
         return [
-            (run_file(folder, pair, ARMS[0]), run_file(folder, pair, ARMS[1]))
+            (run_file(folder, pair, "base"), run_file(folder, pair, "head"))
             for folder in self.folders
             for pair in range(finished_pairs(folder))[: self.first]
         ]
 
     def has(self, cell_id: str) -> bool:
         """Whether a cell is not left out."""
-        return not any(fnmatchcase(cell_id, each) for each in self.without)
+        return not any(matches(each, cell_id) for each in self.without)
 
     def __str__(self) -> str:
         return " ".join(map(str, self.folders))
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="folders of gates")
     parser.add_argument("--first", type=int, metavar="PAIRS", help="so many pairs of each folder")
     parser.add_argument(
-        "--without", nargs="+", default=[], metavar="CELL", help="ids or globs of cells to leave"
+        "--without", nargs="+", default=[], metavar="CELL", help="patterns of cells to leave"
     )
 
 

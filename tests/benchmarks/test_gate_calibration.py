@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.gate_calibration import peers, resampled
 from benchmarks.gate_calibration.recordings import Recordings
-from efficarch.experiment import run_file
+from efficarch.experiment.ledger import run_file
 from tests import samples
 from tests.gate.paired_cases import plain_file
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from efficarch.cli import main
-from efficarch.experiment import run_file
+from efficarch.experiment.ledger import run_file
 from efficarch.gate import Outcome, Verdict
 from efficarch.gate_command import _options, exit_code
 from efficarch.policy import Policy

@@ -1,4 +1,4 @@
-"""Claims about the order of an experiment; real processes are gated in test_gate_faults."""
+"""Claims about the order of an experiment; real processes are gated in test_faults."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from efficarch import experiment
-from efficarch.experiment import Experiment, Options, measure
+from efficarch.experiment import run
+from efficarch.experiment.ledger import Ledger
+from efficarch.experiment.run import Experiment, Options, measure
 from efficarch.observation import Observation, Sample
-from efficarch.worktree import Arms, Tree
 from tests.gate.paired_cases import observation, sample
-
-TREE = Tree(Path(), "commit", "tree", Path())
 
 TOOK_TURNS = replace(observation(), turn=0, rounds_ms=(1.0, 2.0))
 ALONE = observation()
@@ -43,10 +41,10 @@ def told(
         )
 
     monkeypatch.setattr(Experiment, "measure_pair", measure_pair)
-    monkeypatch.setattr(experiment, "load_pair", load_pair)
-    options = Options((), "suites", 0, 60, subject_alone=allowed)
+    monkeypatch.setattr(run, "load_pair", load_pair)
+    options = Options((), (), ("suites",), 0, 60, subject_alone=allowed)
     measure(
-        Experiment(Path("nowhere"), Arms(TREE, TREE), options),
+        Experiment(Ledger(Path("nowhere"), {}), {}, options, None),
         looks=(3,),
         undecided=lambda _pairs: [],
         tell=lambda _done, _look, _seconds: None,

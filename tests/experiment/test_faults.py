@@ -4,63 +4,35 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from efficarch.worktree import PREFIX
-from tests.gate_repository import QUICK, SLOW, commit, finished, gate, git, repository
-
-
-@pytest.fixture
-def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A repository; afterwards no worktree, lock, temporary file or process of a gate is left."""
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    # one folder for all that a gate leaves for a while
-    monkeypatch.setenv("TMPDIR", str(temporary))
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    made = repository(tmp_path / "repository")
-    before = contents(made)
-    yield made
-    assert not [path for path in temporary.iterdir() if path.name.startswith(PREFIX)]
-    assert git(made, "worktree", "list").count("\n") == 0
-    assert contents(made) - before <= {"work.py", "new.py", "other", "constraints.txt"}
-
-
-def contents(folder: Path) -> set[str]:
-    """Return the names in a folder and in its .git, but for git's own objects and logs."""
-    kept = {
-        "objects",
-        "logs",
-        "refs",
-        "index",
-        "COMMIT_EDITMSG",
-        "worktrees",
-        "shallow",
-        "FETCH_HEAD",
-    }
-    return {p.name for p in folder.iterdir()} | {
-        f".git/{p.name}" for p in (folder / ".git").iterdir() if p.name not in kept
-    }
+from efficarch.experiment.temporary import PREFIX
+from tests.experiment.scratch import (
+    QUICK,
+    SLOW,
+    alive,
+    commit,
+    finished,
+    gate,
+    git,
+    measured_processes,
+    out_of,
+    text_of,
+    wait_for,
+    wait_until,
+)
 
 
 def runs(out: Path) -> list[str]:
     """Return the run files of finished processes."""
     return sorted(path.name for path in (out / "runs").glob("*.json"))
-
-
-def wait_for(path: Path, seconds: float = 60) -> None:
-    """Wait until a file is there."""
-    end = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} never came"
-        time.sleep(0.02)
 
 
 def test_an_unchanged_commit_passes_and_a_slow_one_fails(repo: Path, tmp_path: Path) -> None:
@@ -71,7 +43,7 @@ def test_an_unchanged_commit_passes_and_a_slow_one_fails(repo: Path, tmp_path: P
     assert (code, errors) == (0, "")
     assert "2 PASS" in output
 
-    commit(repo, "slower", work_py=SLOW)
+    commit(repo, "slower", {"work.py": SLOW})
     code, output, errors = finished(
         repo, "--base", base, "--head", "main", "--out", str(tmp_path / "slow")
     )
@@ -138,18 +110,41 @@ def test_stopped_before_the_first_pair(repo: Path, tmp_path: Path, sent: signal.
 
 
 def test_a_killed_gate_is_tidied_up_by_the_next(repo: Path, tmp_path: Path) -> None:
-    """SIGKILL leaves worktrees behind, as nothing can be done about it; then they go."""
-    out = tmp_path / "out"
-    process = gate(repo, "--base", "HEAD", "--out", str(out))
-    wait_for(out / "runs")
+    """SIGKILL leaves the checkouts behind, as nothing can be done about it; then they go."""
+    process = gate(repo, "--base", "HEAD")
+    wait_for(out_of(repo) / "runs")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
-    assert git(repo, "worktree", "list").count("\n") == 2
+    assert [path.name.startswith(PREFIX) for path in (tmp_path / "temporary").iterdir()] == [True]
 
-    code, _output, _errors = finished(repo, "--base", "HEAD", "--out", str(out))
+    code, _output, _errors = finished(repo, "--base", "HEAD")
 
     assert code == 0
 
+
+def test_processes_of_a_killed_gate_end_with_it(repo: Path, tmp_path: Path) -> None:
+    """Nobody measures beside the next gate, a child in a session of its own included."""
+    flag = tmp_path / "pid"
+    commit(repo, "starts a child", {"work.py": STARTS_A_CHILD.format(flag=flag)})
+    process = gate(repo, "--base", "HEAD~1")
+    wait_for(flag)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+
+    wait_until(lambda: not alive(int(flag.read_text())))
+    wait_until(lambda: not measured_processes(tmp_path))
+    assert finished(repo, "--base", "nowhere")[0] == 2  # which tidies up
+
+
+STARTS_A_CHILD = """
+import pathlib, subprocess, time
+
+
+def step(name):
+    child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    pathlib.Path(r"{flag}").write_text(str(child.pid))
+    time.sleep(600)
+"""
 
 KILLS_ITSELF = """
 import os, pathlib, signal
@@ -166,7 +161,7 @@ def step(name):
 def test_a_process_that_is_killed(repo: Path, tmp_path: Path) -> None:
     """One sentence; the pairs before it survive."""
     out = tmp_path / "out"
-    commit(repo, "dies", work_py=KILLS_ITSELF.format(flag=tmp_path / "flag"))
+    commit(repo, "dies", {"work.py": KILLS_ITSELF.format(flag=tmp_path / "flag")})
 
     code, _output, errors = finished(repo, "--base", "HEAD~1", "--out", str(out))
 
@@ -177,14 +172,9 @@ def test_a_process_that_is_killed(repo: Path, tmp_path: Path) -> None:
 
 
 def test_a_process_that_hangs(repo: Path, tmp_path: Path) -> None:
-    """It is stopped, with all it started."""
+    """It is stopped, with all it started, a child in a session of its own included."""
     flag = tmp_path / "pid"
-    hangs = (
-        "import os, pathlib, subprocess, time\n\n\ndef step(name):\n"
-        f"    child = subprocess.Popen(['sleep', '600'])\n"
-        f"    pathlib.Path(r'{flag}').write_text(str(child.pid))\n    time.sleep(600)\n"
-    )
-    commit(repo, "hangs", work_py=hangs)
+    commit(repo, "hangs", {"work.py": STARTS_A_CHILD.format(flag=flag)})
 
     code, _output, errors = finished(
         repo, "--base", "HEAD~1", "--timeout", "4", "--out", str(tmp_path / "out")
@@ -192,15 +182,14 @@ def test_a_process_that_hangs(repo: Path, tmp_path: Path) -> None:
 
     assert code == 2
     assert "took more than 4 s and was stopped" in errors
-    child = Path(f"/proc/{flag.read_text()}/stat")
-    assert not child.exists() or child.read_text().split()[2] == "Z"
+    assert not alive(int(flag.read_text()))
 
 
 @pytest.mark.parametrize("broken", ["base", "head"])
 def test_a_suite_that_cannot_be_imported(repo: Path, tmp_path: Path, broken: str) -> None:
     """The arm is named, with its own words."""
     good = git(repo, "rev-parse", "HEAD")
-    bad = commit(repo, "bad", work_py="import does_not_exist\n")
+    bad = commit(repo, "bad", {"work.py": "import does_not_exist\n"})
     base, head = (bad, good) if broken == "base" else (good, bad)
 
     code, _output, errors = finished(
@@ -221,7 +210,7 @@ def test_two_gates_at_once(repo: Path, tmp_path: Path) -> None:
     code, _output, errors = finished(repo, "--base", "HEAD", "--out", str(tmp_path / "second"))
 
     assert code == 2
-    assert "another gate is at work" in errors
+    assert "another gate is at work on this machine" in errors
     first.communicate(timeout=300)
     assert first.returncode == 0
 
@@ -232,8 +221,15 @@ def test_two_gates_at_once(repo: Path, tmp_path: Path) -> None:
         (["--base", "nowhere"], "no commit 'nowhere'; name a branch, tag or commit"),
         ([], "name the commit to compare with: --base REF"),
         (["--base", "HEAD", "--timeout", "0"], "--timeout is 0"),
-        (["--base", "HEAD", "--suites", "nothing"], "measured nothing"),
-        (["--base", "HEAD", "-k", "nothing"], "measured nothing"),
+        (["--base", "--help"], "expected one argument"),
+        (["--base=--help"], "no commit '--help'"),
+        (["--base", "HEAD", "--suites", "nothing"], "the base has no 'nothing'"),
+        (["--base", "HEAD", "--suites", "/tmp"], "--suites is '/tmp', outside the project"),
+        (["--base", "HEAD", "--suites", "../elsewhere"], "outside the project"),
+        (["--base", "HEAD", "--base-python", "pyhton"], "--base-python is 'pyhton', which is no"),
+        (["--base", "HEAD", "--head-python", "."], "--head-python is '.', which is no program"),
+        (["--base", "HEAD", "--timeout", "1" + "0" * 30], "--timeout is 1000"),
+        (["--base", "HEAD", "-k", "nothing"], "measured"),
         (["--base", "HEAD", "--policy", "work.py"], "not valid TOML"),
     ],
 )
@@ -243,12 +239,12 @@ def test_bad_arguments(repo: Path, tmp_path: Path, arguments: list[str], words: 
 
     assert code == 2
     assert words in errors
-    assert errors.count("\n") == 1
+    assert errors.startswith("usage:") or errors.count("\n") == 1
 
 
 def test_a_shallow_clone(repo: Path, tmp_path: Path) -> None:
     """The remedy is another one."""
-    commit(repo, "two", new_py=QUICK)
+    commit(repo, "two", {"new.py": QUICK})
     shallow = tmp_path / "shallow"
     git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{repo}", str(shallow))
 
@@ -268,50 +264,113 @@ def test_no_repository(tmp_path: Path) -> None:
     assert "is no git repository" in errors
 
 
-def test_another_experiment_in_the_folder(repo: Path, tmp_path: Path) -> None:
-    """Its pairs are not mixed with ours."""
-    out = str(tmp_path / "out")
-    assert finished(repo, "--base", "HEAD", "--out", out)[0] == 0
+def interrupted(repo: Path) -> None:
+    """Leave a gate of the commit with itself that has measured a pair."""
+    process = gate(repo, "--base", "HEAD")
+    wait_until(lambda: '"runs/01-head.json"' in text_of(out_of(repo) / "experiment.json"))
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert not (out_of(repo) / "verdicts.json").exists()
 
-    code, _output, errors = finished(repo, "--base", "HEAD", "--seed", "1", "--out", out)
+
+def test_an_unfinished_experiment_is_not_mixed_with_another(repo: Path) -> None:
+    """It is named, with what is different and what to do; a folder of its own helps."""
+    interrupted(repo)
+
+    code, _output, errors = finished(repo, "--base", "HEAD", "--seed", "1")
 
     assert code == 2
-    assert "holds another experiment" in errors
+    assert "holds an unfinished experiment (other options)" in errors
+    assert "choose another --out, or remove it" in errors
 
 
-def test_a_corrupt_run_file(repo: Path, tmp_path: Path) -> None:
+def test_a_finished_experiment_is_measured_anew(repo: Path) -> None:
+    """The same command twice, and another one, with nothing left of the first."""
+    assert finished(repo, "--base", "HEAD")[0] == 0
+    first = {path: path.read_bytes() for path in (out_of(repo) / "runs").glob("*-????.json")}
+
+    code, output, _errors = finished(repo, "--base", "HEAD")
+    assert code == 0
+    assert "measured earlier" not in output
+    assert len(first) >= 4
+    assert all(path.read_bytes() != text for path, text in first.items())
+
+    assert finished(repo, "--base", "HEAD", "-k", "one")[0] == 0
+    assert json.loads((out_of(repo) / "verdicts.json").read_text())["resumed_pairs"] == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda path: path.write_text(path.read_text()[:100]), id="cut short"),
+        pytest.param(lambda path: path.unlink(), id="removed"),
+        pytest.param(lambda path: path.write_text(path.read_text() + " "), id="a blank more"),
+    ],
+)
+def test_a_file_that_was_changed_since_is_no_evidence(
+    repo: Path, change: Callable[[Path], None]
+) -> None:
     """It is named; nothing is judged."""
-    out = tmp_path / "out"
-    assert finished(repo, "--base", "HEAD", "--out", str(out))[0] == 0
-    path = out / "runs" / "01-head.json"
-    path.write_text(path.read_text()[:100])
+    interrupted(repo)
+    path = out_of(repo) / "runs" / "01-head.json"
+    change(path)
 
-    code, _output, errors = finished(repo, "--base", "HEAD", "--out", str(out))
+    code, _output, errors = finished(repo, "--base", "HEAD")
 
     assert code == 2
-    assert f"{path}: not complete JSON" in errors
+    assert f"{path} is not the file that was measured" in errors
+    assert not (out_of(repo) / "verdicts.json").exists()
+
+
+def test_planted_files_are_not_taken_for_measured_ones(repo: Path) -> None:
+    """A folder with the files of an earlier gate, but no word of them, is measured in full."""
+    assert finished(repo, "--base", "HEAD")[0] == 0
+    kept = {path.name: path.read_bytes() for path in (out_of(repo) / "runs").glob("*.json")}
+    base = git(repo, "rev-parse", "HEAD")
+    commit(repo, "slower", {"work.py": SLOW})
+    shutil.rmtree(out_of(repo))
+    (out_of(repo) / "runs").mkdir(parents=True)
+    for name, text in kept.items():
+        (out_of(repo) / "runs" / name).write_bytes(text)
+
+    assert finished(repo, "--base", base)[0] == 1
+
+
+def test_a_planted_experiment_with_nothing_left_to_measure_is_no_pass(repo: Path) -> None:
+    """Whoever writes files of equal speed with their digests gets no verdict from them."""
+    assert finished(repo, "--base", "HEAD")[0] == 0
+    path = out_of(repo) / "experiment.json"
+    path.write_text(path.read_text().replace('"concluded": true', '"concluded": false'))
+
+    code, output, errors = finished(repo, "--base", "HEAD")
+
+    assert code == 2
+    assert "of the pairs were measured earlier" in output
+    assert "nothing was left to measure" in errors
 
 
 def test_other_dependencies_need_other_environments(repo: Path, tmp_path: Path) -> None:
     """The gate does not guess; with an interpreter for each side it goes on."""
     (repo / "constraints.txt").write_text("torch==2.11.0\n")
-    out = str(tmp_path / "out")
 
-    code, _output, errors = finished(repo, "--base", "HEAD", "--out", out)
+    code, _output, errors = finished(repo, "--base", "HEAD")
 
     assert code == 2
     assert "constraints.txt differ between base and head" in errors
     pythons = ("--base-python", sys.executable, "--head-python", sys.executable)
-    assert finished(repo, "--base", "HEAD", "--out", out, *pythons)[0] == 0
+    assert finished(repo, "--base", "HEAD", *pythons)[0] == 0
 
 
-def test_a_full_disk(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that cannot be written is no run; here no file may have more than 4 KiB."""
+@pytest.mark.parametrize("most", [0, 1_000, 4_096])
+def test_a_full_disk(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """A run that cannot be written is no run; here no file may have more than some bytes."""
     # coverage would want to write more than that from within the measured processes
     for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
         monkeypatch.delenv(name, raising=False)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
     try:
         process = gate(repo, "--base", "HEAD", "--out", str(tmp_path / "out"))
     finally:
@@ -319,11 +378,10 @@ def test_a_full_disk(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     _output, errors = process.communicate(timeout=60)
 
     assert process.returncode == 2
-    # whichever file meets the limit first: the process's own words, or what it measured
-    what = r"(measured nothing \(pytest's exit code \d+\)|left a file that cannot be read)"
-    assert re.search(rf"the (base|head) {what}", errors)
+    # whichever file meets the limit first: ours, git's, or what a process says or measured
+    assert re.search(r"cannot write|git \w+ failed|measured nothing|cannot be read", errors)
     assert errors.count("\n") == 1
-    assert not list((tmp_path / "out" / "runs").glob("*.partial"))
+    assert not list((tmp_path / "out").glob("runs/*.partial"))
     assert runs(tmp_path / "out") == []
 
 

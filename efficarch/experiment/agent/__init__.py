@@ -1,0 +1,166 @@
+"""The gate's own pytest plugin in every process it measures.
+
+The gate puts a copy of this package on the path of both sides. It needs pytest and nothing else, so
+that both are watched by the same code, whichever efficarch a side has, or none: which tests ran and
+how they ended, where their code came from, what timed them. Ordinary benchmarks also have their
+turns from here; those of efficarch's fixture take their own.
+"""
+
+import json
+import os
+from collections.abc import Generator, Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .lockstep import Lockstep
+from .origins import origins
+from .outcomes import Outcomes
+from .selection import Selection, facts_of, is_cell, name_of, settings_of
+
+VARIABLE = "EFFICARCH_GATE_AGENT"
+"""Names the file that says what to do; a process started by a measured one must not see it."""
+
+LOCKSTEP = "EFFICARCH_GATE_TURNS"
+PLAN = "EFFICARCH_GATE_PLAN"
+
+SWITCHED_OFF = ("randomly", "random_order", "reverse", "xdist", "xdist.looponfail")
+"""Plugins that reorder, reseed or distribute: both sides have to run alike, one test at a time."""
+ALSO_SWITCHED_OFF = ("timeout", "rerunfailures", "flaky")
+"""Those that end a test while it waits for its turn, or run it twice."""
+
+IN_EFFECT: dict[str, Any] = {
+    "benchmark_disable": False,
+    "benchmark_skip": False,
+    "benchmark_compare": None,
+    "benchmark_compare_fail": [],
+    "benchmark_autosave": False,
+    "benchmark_save": None,
+    "dist": "no",
+    "failedfirst": False,
+    "lf": False,
+    "maxfail": 0,
+    "newfirst": False,
+    "numprocesses": None,
+    "stepwise": False,
+}
+"""Options of the project's own configuration that would keep a gate from measuring."""
+
+
+class Agent:
+    """What it was told and what it has seen."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self.told = told
+        self.outcomes = Outcomes()
+        self.facts: dict[str, Any] = {}
+        self.lockstep = Lockstep.inherited(os.environ.get(LOCKSTEP))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Make the project's configuration measure, whatever it does in other runs."""
+        for name, value in IN_EFFECT.items():
+            if hasattr(config.option, name):
+                setattr(config.option, name, value)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> Generator[None, object, object]:
+        """Leave what is not measured out, and say what was collected before anything runs."""
+        collected = list(items)
+        outcome = yield
+        selection = Selection(collected, items, self.told["cells"])
+        items[:] = selection.kept
+        config.hook.pytest_deselected(items=selection.left_out)
+        self.facts = {
+            "collected": [name_of(item) for item in selection.benchmarks],
+            # an efficarch from before cells had their names at collection
+            "unnamed": sum(is_cell(i) and name_of(i) == i.nodeid for i in selection.benchmarks),
+            "not_benchmarks": selection.not_benchmarks,
+            "cells": {name_of(item): facts_of(item) for item in selection.kept},
+        }
+        write(Path(self.told["collected"]), {"order": selection.order, **self.facts})
+        return outcome
+
+    def pytest_collection_finish(self) -> None:
+        """Keep what a test starts from taking itself for a process of the gate."""
+        for name in (VARIABLE, LOCKSTEP, PLAN):
+            os.environ.pop(name, None)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Wait until this process may prepare an ordinary benchmark."""
+        if self.lockstep is not None and not is_cell(item):
+            self.lockstep.enter(item.nodeid)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Let an ordinary benchmark run while the other side stands by."""
+        if self.lockstep is None or is_cell(item):
+            return (yield)
+        with self.lockstep.turn(item.nodeid):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: "pytest.CallInfo[None]"
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Note how a test ended."""
+        report = yield
+        self.outcomes.note(name_of(item), report, call)
+        return report
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Write the record, after everybody else has finished."""
+        outcome = yield
+        write(
+            Path(self.told["record"]),
+            {
+                "format": 1,
+                "tests": self.outcomes.tests,
+                **self.facts,
+                "settings": settings_of(session.config),
+                "plugins": _plugins(session.config),
+                **origins(self.told),
+            },
+        )
+        return outcome
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, args: list[str]
+) -> Generator[None, object, object]:
+    """Begin the work; plugins that would spoil it lose their hooks and keep their options."""
+    manager = early_config.pluginmanager
+    path = os.environ.get(VARIABLE)
+    told: dict[str, Any] = json.loads(Path(path).read_text("utf-8")) if path else {}
+    if find_spec("efficarch") is not None:
+        # by its entry point where efficarch is installed; from a bare checkout only so
+        manager.import_plugin("efficarch.plugin")
+        args += told.get("options", ())
+    if manager.has_plugin("pytest_cov"):
+        args.append("--no-cov")
+    for name in (*SWITCHED_OFF, *ALSO_SWITCHED_OFF):
+        plugin = manager.get_plugin(name)
+        if plugin is not None:
+            manager.unregister(plugin)
+    if told:
+        manager.register(Agent(told), "efficarch gate's agent")
+    return (yield)
+
+
+def _plugins(config: pytest.Config) -> list[str]:
+    found: Iterable[tuple[Any, Any]] = config.pluginmanager.list_plugin_distinfo()
+    return sorted({f"{info.project_name} {info.version}" for _plugin, info in found})
+
+
+def write(path: Path, data: dict[str, Any]) -> None:
+    """Write a whole file or nothing."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(data), encoding="utf-8")
+    partial.replace(path)

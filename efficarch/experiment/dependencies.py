@@ -1,0 +1,34 @@
+"""What a checkout says of packages to install; where two differ, they need other environments."""
+
+import json
+import tomllib
+from pathlib import Path
+
+FILES = ("constraints.txt", "requirements.txt", "setup.cfg", "setup.py")
+
+TABLES = ("build-system", "dependency-groups", "project")
+"""Those of ``pyproject.toml``; the others configure tools."""
+
+
+def differing(base: Path, head: Path) -> list[str]:
+    """Return which files that say what has to be installed differ between two projects."""
+    theirs, ours = dependencies(base), dependencies(head)
+    return sorted(name for name in theirs if theirs[name] != ours[name])
+
+
+def dependencies(folder: Path) -> dict[str, str | None]:
+    """Return what each file says of packages to install; ``None`` for a file that is not there."""
+    found = {name: _content(folder / name) for name in FILES}
+    project = _content(folder / "pyproject.toml")
+    if project is not None:
+        try:
+            data = tomllib.loads(project)
+        except ValueError:
+            data = {"project": project}  # for pip to refuse
+        tables = {name: data[name] for name in TABLES if name in data}
+        project = json.dumps(tables, sort_keys=True, default=str)
+    return {**found, "pyproject.toml": project}
+
+
+def _content(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None

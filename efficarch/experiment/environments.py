@@ -1,0 +1,95 @@
+"""An environment of its own for a side of a gate: built anew each time, and gone with the gate."""
+
+import shlex
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from efficarch.errors import EfficarchError, last_line
+from efficarch.experiment.dependencies import differing
+from efficarch.experiment.git import outside_variables
+from efficarch.experiment.project import compiled_parts
+from efficarch.experiment.worktree import SIDES, Arms, Tree
+
+CHAIN = "import site; site.addsitedir({!r})\n"
+
+
+def with_environments(
+    arms: Arms,
+    given: tuple[Path | None, Path | None],
+    install: Sequence[str],
+    workspace: Path,
+    say: Callable[[str], None],
+) -> Arms:
+    """Give each side an environment of its own where it needs one.
+
+    ``given`` are the Pythons that the user named for base and head, ``install`` the arguments of
+    ``pip install``, a string per call, run in the side's project.
+
+    Raises:
+        EfficarchError: one is needed, and nothing says how to build it, or it cannot be built.
+    """
+    others = differing(arms.base.project, arms.head.project)
+    compiled = [found for side in SIDES if (found := compiled_parts(arms.of(side).project))]
+    if None not in given or not (others or compiled):
+        return arms
+    why = f"{' and '.join(others)} differ between base and head: they may need different packages"
+    if not others:
+        why = f"this project has to be built ({compiled[0]}), and a checkout is not"
+    if not install:
+        raise EfficarchError(
+            f"{why}; give an environment for each side (--base-python, --head-python), or say how "
+            'to build one: install in the policy, for instance install = ["-e ."]'
+        )
+    say(f"{why}; building an environment for each side")
+
+    def environment(side: str, python: Path | None) -> Tree:
+        folder = workspace / f"{side}-python"
+        tree = arms.of(side)
+        return tree if python else _built(tree, folder, install, alone=bool(others))
+
+    base, head = map(environment, SIDES, given)
+    return Arms(base, head)
+
+
+def _built(tree: Tree, folder: Path, install: Sequence[str], *, alone: bool) -> Tree:
+    """Return a side with a Python into whose environment it was installed.
+
+    An environment ``alone`` holds nothing else; any other sees what this process's Python has too,
+    so that only the project itself has to be installed.
+    """
+    python = folder / "bin" / "python"
+    _run([sys.executable, "-m", "venv", str(folder)], tree.path)
+    if not alone:
+        packages = next((folder / "lib").glob("python*/site-packages"))
+        chain = "".join(map(CHAIN.format, _own_packages()))
+        (packages / "efficarch-gate.pth").write_text(chain, encoding="utf-8")
+    for arguments in install:
+        pip = [str(python), "-m", "pip", "install", "--quiet"]
+        _run([*pip, *shlex.split(arguments)], tree.project)
+    return replace(tree, python=python, built=True)
+
+
+def _own_packages() -> list[str]:
+    paths = sysconfig.get_paths()
+    return list(dict.fromkeys([paths["purelib"], paths["platlib"]]))
+
+
+def _run(command: Sequence[str], folder: Path) -> None:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=outside_variables(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode:
+        raise EfficarchError(
+            f"the environment of a side cannot be built: {shlex.join(command[1:])} failed: "
+            f"{last_line(done.stderr or done.stdout)}"
+        )

@@ -1,0 +1,159 @@
+"""What a checkout says of its project: where its code lies, what it is called, how it is built."""
+
+import re
+import tomllib
+from configparser import ConfigParser
+from configparser import Error as ConfigError
+from pathlib import Path
+from typing import Any
+
+MARKS = ("pyproject.toml", "setup.py", "setup.cfg")
+"""A folder with one of them is a project's."""
+
+PYTEST_FILES = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini")
+
+COMPILING_BACKENDS = ("maturin", "mesonpy", "scikit_build_core", "sipbuild", "setuptools_rust")
+COMPILING_REQUIREMENTS = ("cffi", "cython", "mypyc", "nanobind", "pybind11", "torch")
+COMPILING_WORDS = re.compile(
+    r"\b(ext_modules|cffi_modules|cythonize|mypycify|rust_extensions|Extension\()"
+    r"|\b(Cpp|CUDA|CMake|Rust|Pybind11)Extension\b"
+)
+COMPILING_HOOKS = ("custom", "cython", "mypyc", "scikit-build", "cmake")
+
+
+def project_folder(top: Path, here: Path) -> Path:
+    """Return the folder of the project that a folder of a repository belongs to."""
+    if not here.is_relative_to(top):
+        return top
+    above = [here, *here.parents]
+    inside = above[: above.index(top) + 1]
+    return next((each for each in inside if any((each / m).is_file() for m in MARKS)), top)
+
+
+def import_folders(project: Path) -> list[Path]:
+    """Return the folders that a project's code is imported from, itself last."""
+    data, setup = _pyproject(project), _setup_cfg(project)
+    named = [*_setuptools(data, setup), *_other_backends(data), "src"]
+    found = []
+    for name in dict.fromkeys(named):
+        folder = (project / name).resolve()
+        inside = folder.is_relative_to(project.resolve())
+        if inside and folder.is_dir() and not (folder / "__init__.py").is_file():
+            found.append(folder)
+    return list(dict.fromkeys([*found, project.resolve()]))
+
+
+def distribution_name(project: Path) -> str | None:
+    """Return what the project is called when it is installed."""
+    data = _pyproject(project)
+    for table in (_table(data, "project"), _table(data, "tool", "poetry")):
+        if isinstance(table.get("name"), str):
+            return str(table["name"])
+    return _setup_cfg(project).get("metadata", "name", fallback=None)
+
+
+def compiled_parts(project: Path) -> str | None:
+    """Say what of a project has to be compiled before it runs; ``None`` where nothing is seen.
+
+    A checkout holds no compiled files, so that it would lack them or find those of another.
+    """
+    data = _pyproject(project)
+    build = _table(data, "build-system")
+    backend = str(build.get("build-backend", ""))
+    if backend.startswith(COMPILING_BACKENDS):
+        return f"the build backend {backend}"
+    requires = build.get("requires")
+    names = [re.split(r"[^\w-]", str(r).strip())[0].lower() for r in _list(requires)]
+    needed = [name for name in names if name in COMPILING_REQUIREMENTS]
+    if needed:
+        return f"{needed[0]} in build-system.requires"
+    if _table(data, "tool", "setuptools").get("ext-modules"):
+        return "ext-modules in pyproject.toml"
+    hooks = _table(data, "tool", "hatch", "build", "hooks")
+    wheel = _table(data, "tool", "hatch", "build", "targets", "wheel", "hooks")
+    if set(COMPILING_HOOKS) & {*hooks, *wheel}:
+        return "a build hook of hatch"
+    if _table(data, "tool", "poetry").get("build"):
+        return "a build script of poetry"
+    found = COMPILING_WORDS.search(_text(project / "setup.py"))
+    return f"{found.group().rstrip('(')} in setup.py" if found else None
+
+
+def pytest_settings(project: Path) -> dict[str, Any]:
+    """Return what each file of a project tells pytest."""
+    found: dict[str, Any] = {name: _text(project / name) for name in PYTEST_FILES}
+    found["pyproject.toml"] = _table(_pyproject(project), "tool", "pytest")
+    for name, section in (("tox.ini", "pytest"), ("setup.cfg", "tool:pytest")):
+        parser = _ini(project / name)
+        found[name] = dict(parser[section]) if parser.has_section(section) else {}
+    return {name: said for name, said in found.items() if said}
+
+
+def _setuptools(data: dict[str, Any], setup: ConfigParser) -> list[str]:
+    table = _table(data, "tool", "setuptools")
+    found = [_table(table, "package-dir").get("")]
+    found += _list(_table(table, "packages", "find").get("where"))
+    for line in setup.get("options", "package_dir", fallback="").splitlines():
+        package, _, folder = line.partition("=")
+        found += [] if package.strip() else [folder.strip()]
+    found += [setup.get("options.packages.find", "where", fallback=None)]
+    return [each for each in found if isinstance(each, str) and each]
+
+
+def _other_backends(data: dict[str, Any]) -> list[str]:
+    tool = _table(data, "tool")
+    found: list[Any] = [
+        _table(tool, "pdm", "build").get("package-dir"),
+        _table(tool, "maturin").get("python-source"),
+        _table(tool, "uv", "build-backend").get("module-root"),
+    ]
+    poetry = _list(_table(tool, "poetry").get("packages"))
+    found += [each.get("from") for each in poetry if isinstance(each, dict)]
+    for wheel in (
+        _table(tool, "hatch", "build", "targets", "wheel"),
+        _table(tool, "hatch", "build"),
+        _table(tool, "scikit-build", "wheel"),
+    ):
+        packages = [p for p in _list(wheel.get("packages")) if isinstance(p, str)]
+        found += [str(Path(package).parent) for package in packages]
+        sources = wheel.get("sources")
+        found += [*sources] if isinstance(sources, dict | list) else []
+        found += _list(wheel.get("dev-mode-dirs"))
+    return [each for each in found if isinstance(each, str) and each]
+
+
+def _pyproject(project: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(_text(project / "pyproject.toml"))
+    except ValueError:
+        return {}
+
+
+def _setup_cfg(project: Path) -> ConfigParser:
+    return _ini(project / "setup.cfg")
+
+
+def _ini(path: Path) -> ConfigParser:
+    parser = ConfigParser(interpolation=None, strict=False)
+    try:
+        parser.read_string(_text(path))
+    except ConfigError:
+        return ConfigParser()
+    return parser
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig", errors="replace")
+    except OSError:
+        return ""
+
+
+def _table(data: Any, *names: str) -> dict[str, Any]:
+    for name in names:
+        data = data.get(name) if isinstance(data, dict) else None
+    return data if isinstance(data, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,99 @@
+"""The user's repository: found, asked, and never written to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from efficarch.errors import EfficarchError, last_line
+from efficarch.experiment.git import Git
+
+CONTENT_SETTINGS = (
+    "core.attributesfile",
+    "core.autocrlf",
+    "core.bigfilethreshold",
+    "core.eol",
+    "core.excludesfile",
+    "core.filemode",
+    "core.ignorecase",
+    "core.precomposeunicode",
+    "core.safecrlf",
+    "core.symlinks",
+    "extensions.partialclone",
+)
+CONTENT_SECTIONS = ("filter.", "lfs.", "remote.")
+"""Settings of a repository that decide what a checkout of it holds."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A git repository; ``top`` is the top of its working tree, or the folder of a bare one."""
+
+    top: Path
+    bare: bool
+
+    @property
+    def git(self) -> Git:
+        """Git in this repository."""
+        return Git(self.top)
+
+    @property
+    def objects(self) -> Path:
+        """Where its objects lie; a linked working tree has those of its main one."""
+        return self.path("objects")
+
+    def path(self, name: str) -> Path:
+        """Return where git keeps something of this repository."""
+        return (self.top / self.git("rev-parse", "--git-path", name)).resolve()
+
+    def resolve(self, name: str) -> str:
+        """Return the commit that a branch, tag or hash names.
+
+        Raises:
+            EfficarchError: there is none by this name.
+        """
+        # git would take what begins with a dash for an option
+        wanted = f"{name}^{{commit}}"
+        found = None if name.startswith("-") else self.git.ask("rev-parse", "--verify", wanted)
+        if found:
+            return found
+        shallow = self.git("rev-parse", "--is-shallow-repository") == "true"
+        remedy = (
+            "this clone is shallow, so fetch more: git fetch --unshallow"
+            if shallow
+            else "name a branch, tag or commit of this repository"
+        )
+        raise EfficarchError(f"no commit {name!r}; {remedy}")
+
+    def content_settings(self) -> list[tuple[str, str]]:
+        """Return its own settings that decide what a checkout holds."""
+        listed = self.git("config", "--null", "--list", "--show-scope").split("\0")
+        scopes, entries = listed[::2], listed[1::2]
+        found = []
+        for scope, entry in zip(scopes, entries, strict=False):
+            key, given, value = entry.partition("\n")
+            if scope in ("local", "worktree") and (
+                key in CONTENT_SETTINGS or key.startswith(CONTENT_SECTIONS)
+            ):
+                # a name alone means true
+                found.append((key, value if given else "true"))
+        return found
+
+
+def find_repository(folder: Path) -> Repository:
+    """Return the repository that a folder lies in.
+
+    Raises:
+        EfficarchError: there is none, or git refuses it because it belongs to another user.
+    """
+    git = Git(folder)
+    inside = git.ask("rev-parse", "--is-inside-work-tree")
+    if inside is None:
+        complaint = git.complaint("rev-parse", "--is-inside-work-tree")
+        if "dubious ownership" in complaint:
+            raise EfficarchError(
+                f"git does not trust {folder}, which belongs to another user; if you do: "
+                f"{last_line(complaint).strip()}"
+            )
+        raise EfficarchError(f"{folder} is no git repository; run the gate in one")
+    if inside == "true":
+        return Repository(Path(git("rev-parse", "--show-toplevel")), bare=False)
+    return Repository(Path(git("rev-parse", "--absolute-git-dir")), bare=True)

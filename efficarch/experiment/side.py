@@ -1,0 +1,216 @@
+"""How a process of a side is started: its command and the surroundings it sees as its own."""
+
+import json
+import os
+import site
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from efficarch.experiment import agent
+from efficarch.experiment.git import outside_variables
+from efficarch.experiment.project import distribution_name, import_folders
+from efficarch.experiment.shared_caches import shared_caches
+from efficarch.experiment.worktree import SIDES, Arms
+from efficarch.process_plan import VARIABLE as PLAN
+from efficarch.store import write_text
+from efficarch.turns import VARIABLE as TURNS
+
+AGENT = "efficarch_gate_agent"
+"""What the agent's package is called on the path of a side."""
+
+STEADY_MEMORY = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TOP_PAD_": str(2**26),
+    "MALLOC_TRIM_THRESHOLD_": str(2**34),
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+"""For glibc: keep freed memory instead of returning it, and ask for huge pages. Otherwise the same
+process is faster or slower by where its memory came to lie (docs/measuring.md)."""
+
+DROPPED = (
+    "COVERAGE_PROCESS_CONFIG",
+    "COVERAGE_PROCESS_START",
+    "PYTEST_ADDOPTS",
+    "PYTEST_XDIST_WORKER",
+    "PYTHONPYCACHEPREFIX",
+    "PYTHONSAFEPATH",
+)
+"""Variables that would select, redirect or trace what is measured."""
+
+OWN_CACHES = (
+    "CUDA_CACHE_PATH",
+    "MPLCONFIGDIR",
+    "NUMBA_CACHE_DIR",
+    "TORCHINDUCTOR_CACHE_DIR",
+    "TORCH_EXTENSIONS_DIR",
+    "TRITON_CACHE_DIR",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+)
+"""Folders into which measured code may write; those that are named are replaced by the side's."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a process writes and reads, beside the run file it becomes."""
+
+    target: Path
+    control: Path
+    """A folder for what is needed only while it runs."""
+
+    @property
+    def partial(self) -> Path:
+        """The run file while it is not complete."""
+        return self.target.with_suffix(".partial")
+
+    @property
+    def log(self) -> Path:
+        """What the process says."""
+        return self.target.with_suffix(".log")
+
+    @property
+    def record(self) -> Path:
+        """What the agent says of it."""
+        return self.target.with_suffix(".record.json")
+
+    @property
+    def plan(self) -> Path:
+        """What it is to measure."""
+        return self.control / f"{self.target.stem}.plan"
+
+    @property
+    def told(self) -> Path:
+        """What the agent is told."""
+        return self.control / f"{self.target.stem}.told"
+
+    @property
+    def collected(self) -> Path:
+        """What the agent says before anything runs."""
+        return self.control / f"{self.target.stem}.collected"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of an experiment, ready to be started; ``name`` is base or head."""
+
+    name: str
+    arms: Arms
+    workspace: Path
+    """The gate's temporary folder."""
+    checkout: Path
+    """The user's, whose code must not be measured by mistake."""
+
+    def command(self, files: Files, arguments: Sequence[str]) -> list[str]:
+        """Return the command of a measured process; ``arguments`` are further ones of pytest."""
+        tree = self.arms.of(self.name)
+        return [
+            str(tree.python),
+            # the path is exactly what the variables say
+            "-P",
+            "-m",
+            "pytest",
+            "-p",
+            AGENT,
+            f"--rootdir={tree.project}",
+            "-o",
+            f"cache_dir={files.control / f'{files.target.stem}-cache'}",
+            "--benchmark-quiet",
+            f"--benchmark-json={files.partial}",
+            *arguments,
+        ]
+
+    def variables(self, files: Files, turns: int) -> dict[str, str]:
+        """Return all variables of a measured process."""
+        kept = {name: v for name, v in outside_variables().items() if name not in DROPPED}
+        return {
+            **STEADY_MEMORY,
+            **kept,
+            **self._home(kept),
+            "PYTHONPATH": os.pathsep.join(self._python_path(kept.get("PYTHONPATH", ""))),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            PLAN: str(files.plan),
+            TURNS: str(turns),
+            agent.VARIABLE: str(files.told),
+        }
+
+    def tell(self, files: Files, cells: Sequence[str] | None, options: Sequence[str]) -> None:
+        """Write what the agent needs to know.
+
+        ``cells`` are regular expressions of the ordinary benchmarks wanted, ``options`` those of
+        efficarch's plugin, for a side that has it.
+        """
+        tree, other = self.arms.of(self.name), self.arms.of(_other(self.name))
+        home = self.workspace / f"{self.name}-home"
+        own = [tree.path, self.workspace / "agent", self.workspace / f"{self.name}-python", home]
+        others = {
+            str(other.path): f"the tree of the {_other(self.name)}",
+            str(self.checkout): "the checkout",
+        }
+        if self._has_own_python():
+            own.append(_prefix(tree.python))
+        facts = {
+            "cells": None if cells is None else list(cells),
+            "options": list(options),
+            "record": str(files.record),
+            "collected": str(files.collected),
+            "own": [str(path.resolve()) for path in own],
+            "others": {str(Path(path).resolve()): whose for path, whose in others.items()},
+            "project": [name for name in map(distribution_name, self._projects()) if name],
+            "built": tree.built or self._has_own_python(),
+        }
+        write_text(files.told, json.dumps(facts))
+
+    def _projects(self) -> list[Path]:
+        return [self.arms.of(side).project for side in SIDES]
+
+    def _has_own_python(self) -> bool:
+        """Whether each side was given an environment, into which the user installed it."""
+        base, head = self.arms.base.python, self.arms.head.python
+        return not self.arms.of(self.name).built and _prefix(base) != _prefix(head)
+
+    def _python_path(self, given: str) -> list[str]:
+        """Return the path for modules: the agent, this side's code, and what the user named.
+
+        What the user named of the checkout is meant to be this side's.
+        """
+        tree = self.arms.of(self.name)
+        found = [self.workspace / "agent"]
+        if not tree.built:
+            found += import_folders(tree.project)
+        for path in (Path(each).resolve() for each in given.split(os.pathsep) if each):
+            inside = path.is_relative_to(self.checkout)
+            found.append(tree.path / path.relative_to(self.checkout) if inside else path)
+        return [str(path) for path in found]
+
+    def _home(self, kept: Mapping[str, str]) -> dict[str, str]:
+        """Make the side's own home, and say where it and the shared caches are."""
+        home = self.workspace / f"{self.name}-home"
+        temporary = home / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        own = {name: str(home / ".own" / name.lower()) for name in OWN_CACHES if name in kept}
+        # installed for the user, found below their home
+        installed = {"PYTHONUSERBASE": kept.get("PYTHONUSERBASE") or site.getuserbase()}
+        shared = {name: str(path) for name, path in shared_caches().items()}
+        return {"HOME": str(home), "TMPDIR": str(temporary), **installed, **shared, **own}
+
+
+def put_agent(workspace: Path) -> None:
+    """Copy the agent to where both sides import it from."""
+    target = workspace / "agent" / AGENT
+    target.mkdir(parents=True)
+    for source in files(agent).iterdir():
+        if source.name.endswith(".py"):
+            (target / source.name).write_text(source.read_text("utf-8"), encoding="utf-8")
+
+
+def _other(side: str) -> str:
+    return "head" if side == "base" else "base"
+
+
+def _prefix(python: Path) -> Path:
+    """Return the folder of an interpreter's environment: a virtual one has its own."""
+    return python.absolute().parent.parent

@@ -1,0 +1,255 @@
+"""Two commits side by side, each in a repository of its own that borrows the user's objects.
+
+Nothing is written to the user's repository: neither branch, index, working tree nor object. What a
+snapshot of the working tree adds lies in the head's own repository and goes with it.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from efficarch.errors import EfficarchError
+from efficarch.experiment.git import Git
+from efficarch.experiment.repository import Repository, find_repository
+
+SIDES = ("base", "head")
+
+SNAPSHOT_MB = 100
+"""The most that files which git does not track may add to a snapshot of the working tree."""
+
+INERT = (("core.hooksPath", os.devnull), ("core.fsmonitor", "false"), ("gc.auto", "0"))
+"""Settings of a side's repository: measured code may ask git something, and nothing else runs."""
+
+GITLINK = "160000"
+"""Mode of a submodule's entry in a tree."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One side: a commit checked out in a folder, and the Python that runs it."""
+
+    path: Path
+    commit: str
+    """Of a snapshot of the working tree: a commit that nobody else knows."""
+    tree: str
+    """What is in it, whenever and by whom it was committed."""
+    python: Path
+    folder: str = "."
+    """Of the gated project, from the top."""
+    built: bool = False
+    """Whether that Python is of an environment into which the side was installed."""
+
+    @property
+    def project(self) -> Path:
+        """The project's folder."""
+        return self.path / self.folder
+
+
+@dataclass(frozen=True)
+class Arms:
+    """Both sides of an experiment."""
+
+    base: Tree
+    head: Tree
+
+    def of(self, side: str) -> Tree:
+        """Return a side by its name."""
+        return self.base if side == "base" else self.head
+
+
+def check_out(repository: Repository, commit: str, path: Path, python: Path) -> Tree:
+    """Check a commit out, its submodules too.
+
+    Raises:
+        EfficarchError: a submodule's commit is not in this clone, or a disk is full.
+    """
+    _borrow(repository, path)
+    return _checked_out(repository, commit, path, python)
+
+
+def check_out_snapshot(
+    repository: Repository, path: Path, python: Path, *, without: Iterable[Path]
+) -> Tree:
+    """Check the working tree out as it is now, files that are neither tracked nor ignored included.
+
+    ``without`` are folders that are left out, wherever they lie.
+
+    Raises:
+        EfficarchError: there is no working tree, or it holds what a snapshot does not take.
+    """
+    if repository.bare:
+        raise EfficarchError(
+            f"{repository.top} has no working tree; name the commit to judge: --head REF"
+        )
+    left_out = [
+        folder.relative_to(repository.top).as_posix()
+        for folder in without
+        if folder.is_relative_to(repository.top)
+    ]
+    _check_untracked(repository, left_out)
+    _borrow(repository, path)
+    commit = _snapshot(repository, path, left_out)
+    return _checked_out(repository, commit, path, python, snapshot=True)
+
+
+def changes(tree: Tree) -> list[str]:
+    """Return which files of a side are not as its commit has them; new ones if they are code."""
+    git = _inside(tree.path)
+    lines = git("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all").split("\0")
+    entries = [(line[:2], line[3:]) for line in lines if line]
+    return [name for state, name in entries if state != "??" or _may_run(name)]
+
+
+def changed_files(arms: Arms) -> list[str]:
+    """Return the files in which the two sides differ."""
+    # the head's repository borrows the same objects, so it knows the base too
+    names = _inside(arms.head.path)(
+        "diff", "--name-only", "--no-renames", "-z", arms.base.commit, arms.head.commit
+    )
+    return [name for name in names.split("\0") if name]
+
+
+def _inside(path: Path) -> Git:
+    """Return git in a side; should its repository be gone, git does not look for another above."""
+    return Git(path, (("GIT_DIR", str(path / ".git")), ("GIT_WORK_TREE", str(path))))
+
+
+def _may_run(name: str) -> bool:
+    return Path(name).suffix in (".py", ".pth", ".so", ".pyd", ".ini", ".toml", ".cfg")
+
+
+def _borrow(repository: Repository, path: Path) -> None:
+    """Make a repository that holds no object of its own and sees all of another's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    form = repository.git("rev-parse", "--show-object-format")
+    Git(path.parent)(
+        "init", "-q", "--template=", f"--object-format={form}", "-b", "side", str(path)
+    )
+    own, git = path / ".git", _inside(path)
+    (own / "objects" / "info").mkdir(exist_ok=True)
+    (own / "objects" / "info" / "alternates").write_bytes(os.fsencode(repository.objects) + b"\n")
+    refs = repository.git("for-each-ref", "--format=%(objectname) %(refname)")
+    (own / "packed-refs").write_bytes(b"# pack-refs with: sorted \n" + os.fsencode(refs) + b"\n")
+    for name in ("shallow", "info/attributes", "info/exclude"):
+        theirs = repository.path(name)
+        if theirs.is_file():
+            (own / name).parent.mkdir(exist_ok=True)
+            (own / name).write_bytes(theirs.read_bytes())
+    for key, value in (*repository.content_settings(), *INERT):
+        git("config", "--add", key, value)
+        if key.startswith("extensions."):
+            git("config", "core.repositoryformatversion", "1")
+
+
+def _checked_out(
+    repository: Repository, commit: str, path: Path, python: Path, *, snapshot: bool = False
+) -> Tree:
+    git = _inside(path)
+    git("checkout", "-q", "--detach", commit)
+    for name, wanted in _gitlinks(git, commit):
+        theirs = _submodule(repository, git, commit, name)
+        _check_submodule(theirs, name, wanted, snapshot=snapshot)
+        _borrow(theirs, path / name)
+        _checked_out(theirs, wanted, path / name, python, snapshot=snapshot)
+    return Tree(path, commit, git("rev-parse", f"{commit}^{{tree}}"), python)
+
+
+def _gitlinks(git: Git, commit: str) -> list[tuple[str, str]]:
+    """Return the path of every submodule with its commit."""
+    found = []
+    for entry in git("ls-tree", "-r", "-z", commit).split("\0"):
+        facts, _, name = entry.partition("\t")
+        if facts.startswith(GITLINK):
+            found.append((name, facts.split()[2]))
+    return found
+
+
+def _submodule(repository: Repository, git: Git, commit: str, path: str) -> Repository:
+    """Return the clone of a submodule: its working tree, or what git keeps of it.
+
+    ``git`` is that of a repository which has the commit of the whole.
+    """
+    if not repository.bare and (repository.top / path / ".git").exists():
+        return find_repository(repository.top / path)
+    listed = git.ask(
+        "config", "-z", "--blob", f"{commit}:.gitmodules", "--get-regexp", r"^submodule\..*\.path$"
+    )
+    entries = [entry.partition("\n") for entry in (listed or "").split("\0")]
+    keys = [key for key, _, value in entries if value == path]
+    names = [path, *(key.removeprefix("submodule.").removesuffix(".path") for key in keys)]
+    kept = [repository.path(f"modules/{name}") for name in names]
+    found = next((folder for folder in kept if (folder / "HEAD").is_file()), None)
+    if found is None:
+        raise _not_here(path)
+    return Repository(found, bare=True)
+
+
+def _check_submodule(theirs: Repository, name: str, commit: str, *, snapshot: bool) -> None:
+    if theirs.git.ask("cat-file", "-e", f"{commit}^{{commit}}") is None:
+        raise _not_here(f"{name} at {commit[:12]}")
+    if snapshot and not theirs.bare and theirs.git("status", "--porcelain"):
+        raise EfficarchError(
+            f"the submodule {name} has changes that are not committed, and a snapshot cannot "
+            "hold them; commit them there"
+        )
+
+
+def _not_here(name: str) -> EfficarchError:
+    return EfficarchError(
+        f"the submodule {name} is not in this clone, so the gate would measure something else; "
+        "run: git submodule update --init --recursive"
+    )
+
+
+def _check_untracked(repository: Repository, left_out: list[str]) -> None:
+    """Refuse to copy much that git does not track: data and secrets are seldom meant to be."""
+    listed = repository.git("ls-files", "--others", "--exclude-standard", "-z", *_except(left_out))
+    sizes = {name: _size(repository.top / name) for name in listed.split("\0") if name}
+    megabytes = sum(sizes.values()) / 1e6
+    if megabytes > SNAPSHOT_MB:
+        largest = max(sizes, key=lambda name: sizes[name])
+        raise EfficarchError(
+            f"the working tree holds {megabytes:,.0f} MB in files that git does not track (the "
+            f"largest is {largest!r}), and a snapshot takes at most {SNAPSHOT_MB} MB; ignore them, "
+            "commit them, or judge a commit: --head HEAD"
+        )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
+
+
+def _snapshot(repository: Repository, path: Path, left_out: list[str]) -> str:
+    """Commit the working tree in the head's repository, through an index beside it."""
+    index = ("GIT_INDEX_FILE", str(path.parent / "index"))
+    places = (("GIT_DIR", str(path / ".git")), ("GIT_WORK_TREE", str(repository.top)), index)
+    git = Git(repository.top, places)
+    last = repository.git.ask("rev-parse", "--verify", "HEAD^{commit}")
+    git("read-tree", last or "--empty")
+    absent = _left_out_by_the_user(repository)
+    git("update-index", "--skip-worktree", "-z", "--stdin", given="\0".join(absent))
+    git("add", "--all", *_except(left_out))
+    identity = tuple(
+        (f"GIT_{who}_{what}", value)
+        for who in ("AUTHOR", "COMMITTER")
+        for what, value in (("NAME", "efficarch"), ("EMAIL", "efficarch@localhost"))
+    )
+    parents = ["-p", last] if last else []
+    return Git(repository.top, places + identity)(
+        "commit-tree", git("write-tree"), *parents, "-m", "working tree"
+    )
+
+
+def _left_out_by_the_user(repository: Repository) -> list[str]:
+    """Return what a sparse checkout leaves out: files that are absent without being deleted."""
+    entries = repository.git("ls-files", "-t", "-z").split("\0")
+    names = [entry[2:] for entry in entries if entry.startswith("S ")]
+    return [name for name in names if not os.path.lexists(repository.top / name)]
+
+
+def _except(left_out: list[str]) -> list[str]:
+    return ["--", ".", *(f":(top,exclude,literal){name}" for name in left_out)]

@@ -1,0 +1,217 @@
+"""The course of a gate: two sides, measured in pairs, and judged by the base's rules."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from efficarch.conclusion import Judged
+from efficarch.decision import gate, undecided
+from efficarch.errors import EfficarchError
+from efficarch.experiment.environments import with_environments
+from efficarch.experiment.ledger import Ledger
+from efficarch.experiment.lock import only_gate
+from efficarch.experiment.project import distribution_name, pytest_settings
+from efficarch.experiment.request import Request, existing
+from efficarch.experiment.run import Experiment, Options, Pair, measure
+from efficarch.experiment.shared_caches import Caches
+from efficarch.experiment.side import Side, put_agent
+from efficarch.experiment.temporary import temporary_folder
+from efficarch.experiment.worktree import (
+    SIDES,
+    Arms,
+    changed_files,
+    check_out,
+    check_out_snapshot,
+)
+from efficarch.observation import Sample
+from efficarch.policy import Policy, load_policy
+from efficarch.suites_folder import suites_in
+from efficarch.trust import (
+    doubted,
+    explains_a_gain,
+    judging_files,
+    limits_in_force,
+    limits_notice,
+    listed,
+    policy_notice,
+    record_notices,
+    unmatched_notice,
+)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the command line asks for besides paths."""
+
+    base: str
+    head: str | None
+    pythons: tuple[Path | None, Path | None]
+    """Those given for base and head."""
+    policy: Path | None
+    """A file that stands in for the base's policy."""
+    trust_head: bool
+    suites: tuple[str, ...] | None
+    """Relative to the project; ``None`` for where a project usually has them."""
+    options: Options
+    """Cells and suites are filled in when the sides are known."""
+
+
+def run(request: Request, wishes: Wishes, interpreter: Path, say: Say) -> Judged:
+    """Measure and judge; nothing is left but the files in the out folder.
+
+    Raises:
+        EfficarchError: whatever keeps the gate from its verdicts, in one sentence.
+    """
+    with only_gate() as lock, temporary_folder() as workspace:
+        arms = _sides(request, wishes, workspace, interpreter)
+        policy, notices = _policy(arms, wishes)
+        arms = with_environments(arms, wishes.pythons, policy.install, workspace, say)
+        options = _options(arms, wishes, policy)
+        changed = changed_files(arms)
+        judging = _judging(arms, changed, options)
+        if judging:
+            notices.append(f"the head changes what measures it: {listed(judging)}")
+        for notice in notices:
+            say(f"note: {notice}")
+        experiment = _experiment(request, arms, options, policy, workspace, lock)
+        experiment.ledger.claim()
+        notices += _resumed(experiment, say)
+        pairs, more = _measured(experiment, wishes, policy, say)
+        for notice in more:
+            say(f"note: {notice}")
+        verdicts = doubted(
+            gate(*sides(pairs), limits_in_force(pairs, trust_head=wishes.trust_head), policy),
+            pairs,
+            policy,
+            explained=explains_a_gain(changed, judging),
+        )
+        experiment.ledger.conclude()
+    head = "the working tree" if wishes.head is None else wishes.head
+    subjects = f"{head} ({arms.head.commit[:12]}) against {wishes.base} ({arms.base.commit[:12]})"
+    resumed = experiment.ledger.resumed_pairs
+    return Judged(verdicts, pairs, subjects, policy, (*notices, *more), resumed)
+
+
+def sides(pairs: Sequence[Pair]) -> tuple[list[Sample], list[Sample]]:
+    """Return the processes of the base and those of the head."""
+    return [base for base, _head in pairs], [head for _base, head in pairs]
+
+
+def _sides(request: Request, wishes: Wishes, workspace: Path, interpreter: Path) -> Arms:
+    repository = request.repository
+    base, head = (given or interpreter for given in wishes.pythons)
+    before = check_out(repository, repository.resolve(wishes.base), workspace / "base", base)
+    if wishes.head is None:
+        without = (request.out, workspace)
+        after = check_out_snapshot(repository, workspace / "head", head, without=without)
+    else:
+        after = check_out(repository, repository.resolve(wishes.head), workspace / "head", head)
+    arms = Arms(replace(before, folder=request.folder), replace(after, folder=request.folder))
+    for side in SIDES:
+        if not arms.of(side).project.is_dir():
+            raise EfficarchError(f"the {side} has no folder {request.folder!r} to gate")
+    return arms
+
+
+def _policy(arms: Arms, wishes: Wishes) -> tuple[Policy, list[str]]:
+    """Return the policy in force, and what the head would change of it."""
+    if wishes.policy is not None:
+        return load_policy(wishes.policy), []
+    head = load_policy(arms.head.project / "pyproject.toml")
+    if wishes.trust_head:
+        return head, ["policy and limits are the head's own (--trust-head)"]
+    base = load_policy(arms.base.project / "pyproject.toml")
+    return base, policy_notice(base, head)
+
+
+def _options(arms: Arms, wishes: Wishes, policy: Policy) -> Options:
+    suites = wishes.suites or suites_in(arms.head.project)
+    if not suites:
+        raise EfficarchError(
+            "no benchmarks here: no suites, testpaths, benchmarks or tests; name their folder with "
+            "--suites"
+        )
+    for side in SIDES:
+        existing(arms.of(side).project, suites, side)
+    # what is asked for by name need not be among the cells of the policy
+    cells = policy.cells if policy.cells and not wishes.options.pytest else None
+    alone = policy.metric != "ratio"
+    return replace(wishes.options, suites=suites, cells=cells, subject_alone=alone)
+
+
+def _judging(arms: Arms, changed: Sequence[str], options: Options) -> list[str]:
+    found = judging_files(changed, arms.head.folder, options.suites)
+    base, head = (pytest_settings(arms.of(side).project) for side in SIDES)
+    names = [name for name in {**base, **head} if base.get(name) != head.get(name)]
+    found += [f"{name} (pytest's configuration)" for name in names]
+    if distribution_name(arms.head.project) == "efficarch":
+        found += [name for name in changed if name.startswith("efficarch/") and name not in found]
+    return found
+
+
+def _experiment(
+    request: Request,
+    arms: Arms,
+    options: Options,
+    policy: Policy,
+    workspace: Path,
+    lock: int | None,
+) -> Experiment:
+    put_agent(workspace)
+    (workspace / "control").mkdir()
+    facts = {
+        "base": arms.base.commit,
+        "head": arms.head.tree,
+        "project": request.folder,
+        "options": asdict(options),
+        "policy": asdict(policy),
+        "pythons": [str(arms.of(side).python) for side in SIDES if not arms.of(side).built],
+    }
+    ready = {side: Side(side, arms, workspace, request.repository.top) for side in SIDES}
+    return Experiment(Ledger(request.out, facts), ready, options, lock)
+
+
+def _resumed(experiment: Experiment, say: Say) -> list[str]:
+    ledger = experiment.ledger
+    if not ledger.resumed_pairs:
+        return []
+    words = (
+        f"{ledger.resumed_pairs} of the pairs were measured earlier, since {ledger.started}, by "
+        "a run that was interrupted"
+    )
+    say(f"note: {words}")
+    return [words]
+
+
+def _measured(
+    experiment: Experiment, wishes: Wishes, policy: Policy, say: Say
+) -> tuple[list[Pair], list[str]]:
+    """Measure, and return the pairs with what is to be said of them."""
+    caches = Caches.now()
+    pairs = measure(
+        experiment,
+        policy.pairs,
+        lambda found: undecided(
+            *sides(found), limits_in_force(found, trust_head=wishes.trust_head), policy
+        ),
+        lambda done, look, seconds: say(progress(done, look, seconds)),
+    )
+    if len(pairs) <= experiment.ledger.resumed_pairs:
+        raise EfficarchError(
+            f"nothing was left to measure: all {len(pairs)} pairs in {experiment.folder} are of an "
+            "earlier run, which is no evidence of today; remove the folder to measure anew"
+        )
+    notices = [] if wishes.trust_head else limits_notice(pairs)
+    notices += unmatched_notice(policy, [sample for pair in pairs for sample in pair])
+    notices += record_notices(pairs) + caches.notices()
+    return pairs, notices
+
+
+def progress(done: int, look: int, seconds: float) -> str:
+    """Draw how far a gate is."""
+    width = 20
+    filled = width * done // look
+    left = f", about {(look - done) * seconds / 60:.0f} min to go" if seconds else ""
+    return f"[{'#' * filled}{'.' * (width - filled)}] pair {done + 1} of {look}{left}"
