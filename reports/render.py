@@ -9,6 +9,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from efficarch import text as foreign
+
 from .formats import count
 from .gate_view import GatePage
 from .groups import Group
@@ -19,28 +21,9 @@ MARKDOWN_LIMIT = 65_536
 
 _FOLDER = Path(__file__).parent
 
-# a summary is a list: one message, however long, must not push out the other rows
-_CELL_LENGTH = 400
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
-
-# entities, not backslashes, for what splits table cells or opens tags before Markdown is read
-_MARKDOWN = str.maketrans(
-    {
-        "&": "&amp;",
-        "<": "&lt;",
-        ">": "&gt;",
-        "|": "&#124;",
-        "`": "&#96;",
-        "\\": "&#92;",
-        "*": r"\*",
-        "_": r"\_",
-        "[": r"\[",
-        "]": r"\]",
-        "~": r"\~",
-        # a zero-width space, so that no message can notify a person
-        "@": "@&#8203;",
-    }
+# foreign text is escaped where it is placed; this is for what anybody forgot
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
@@ -111,19 +94,17 @@ def _environment(kind: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_placed,
     )
-    environment.filters["md"] = _escape_markdown
+    environment.filters["md"] = foreign.markdown
     return environment
 
 
-def _escape_markdown(text: str) -> str:
-    """Return text that Markdown shows as it is, on one line and not too long."""
-    line = " ".join(text.split())
-    if len(line) > _CELL_LENGTH:
-        line = line[: _CELL_LENGTH - 1] + "…"
-    return line.translate(_MARKDOWN)
+def _placed(value: object) -> object:
+    """Return what stands for an expression in a template: text on one line, all of it visible."""
+    return foreign.printable(value) if type(value) is str else value
 
 
 def _printable(text: str) -> str:
-    """Replace what no UTF-8 file or browser takes: control characters and lone surrogates."""
+    """Replace what no UTF-8 file or browser takes, and what reverses the direction of text."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -62,6 +62,7 @@ def test_the_page_holds_everything_and_loads_nothing() -> None:
     assert "<b>" not in text
     assert "http:" not in text
     assert "https:" not in text
+    assert '<meta name="generator" content="efficarch">' in text
 
 
 def test_the_summary_fits_into_a_comment() -> None:

@@ -87,11 +87,23 @@ def test_ids_and_messages_are_escaped() -> None:
 
 
 def test_control_characters_become_visible() -> None:
-    """Bytes that no browser or UTF-8 file takes are replaced, not written."""
-    line = samples.line(status=Status.ERROR, message="a\x00b\ud800c\x1b[31m")
+    """What no browser or UTF-8 file takes, or what reverses text, is shown as an escape."""
+    line = samples.line(status=Status.ERROR, message="a\x00b\ud800c\x1b[31m\u202ed\x85e")
     text = html(build(samples.run(line)))
-    assert "a\ufffdb\ufffdc\ufffd[31m" in text
+    assert r"a\x00b\ud800c\x1b[31m\u202ed\x85e" in text
     text.encode()
+
+
+def test_what_a_template_forgets_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole text is looked at once more before it is written."""
+    monkeypatch.setattr("efficarch.text.printable", lambda text: text)
+    text = html(build(samples.run(samples.line(status=Status.ERROR, message="a\x1bb\u202ec"))))
+    assert "a\ufffdb\ufffdc" in text
+
+
+def test_page_says_who_wrote_it(text: str) -> None:
+    """By this a later run knows that it may overwrite the page."""
+    assert '<meta name="generator" content="efficarch">' in text
 
 
 def test_broken_limits_stand_before_the_tables_in_words(text: str) -> None:

@@ -1,9 +1,15 @@
 """The Markdown summary of a pull request."""
 
 import re
+from html import unescape
 
+from cmarkgfm import github_flavored_markdown_to_html
+from cmarkgfm.cmark import Options
+
+from efficarch.gate import Outcome, Verdict
 from efficarch.record import Status
-from reports.render import MARKDOWN_LIMIT, markdown
+from reports.gate_view import build_gate
+from reports.render import MARKDOWN_LIMIT, gate_markdown, markdown
 from reports.view import build
 from tests import samples
 from tests.reports import cases
@@ -65,7 +71,29 @@ def test_ids_and_messages_cannot_break_the_table() -> None:
     assert "`" not in text
     assert "&lt;script&gt;" in text
     assert "@you" not in text
-    assert r"\[x\](http://y)" in text
+    assert r"\[x\](http:&#8203;//y)" in text
+
+
+def test_foreign_text_shows_as_it_is_on_github() -> None:
+    """Ids, messages and notes make no element of their own, link nothing and call nobody."""
+    evil = "<!-- <b> @you #12 o/r#2 GH-3 www.a.b https://a.b a@b.c :smile: $x$ [^1] ~~a~~ deadbeef"
+    lines = [
+        samples.line(cases.named(evil), status=Status.ERROR, message=f"# {evil}"),
+        samples.line(cases.named("b"), status=Status.SKIPPED, message=f"1. {evil}"),
+    ]
+    base = samples.run(samples.line(cases.named(f"- {evil}")))
+    for source in (
+        markdown(build(samples.run(*lines), None, evil)),
+        markdown(build(samples.run(*lines), base)),
+        gate_markdown(build_gate([Verdict(evil, Outcome.FAIL, (evil,))], evil, [])),
+    ):
+        html = github_flavored_markdown_to_html(source, Options.CMARK_OPT_UNSAFE)
+        tags = set(re.findall(r"<(/?\w+|!)", html))
+        own = ("h2", "p", "table", "thead", "tbody", "tr", "th", "td", "ul", "li")
+        assert {tag.strip("/") for tag in tags} <= set(own)
+        shown = unescape(re.sub(r"<[^>]*>", "", html))
+        assert evil in shown.replace("\u200b", "")
+        assert not re.search(r"@y|#1|GH-3|://|www\.|:smile:|deadbeef|[ (]\$", shown)
 
 
 def test_five_thousand_cells_fit_a_comment() -> None:
