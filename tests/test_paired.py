@@ -2,12 +2,15 @@
 
 import math
 import random
+import subprocess
+import sys
 from itertools import product
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import wilcoxon
+from statsmodels.stats.multitest import multipletests
 
 from efficarch.paired import (
     fewest_pairs,
@@ -116,3 +119,33 @@ def test_holm_by_hand() -> None:
     assert rejected(p_values, 4, 0.01) == [False] * 4
     assert rejected(p_values, 8, 0.05) == [False, False, False, True]
     assert rejected([], 3, 0.05) == []
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(st.floats(0, 1) | st.sampled_from([0.0, 0.005, 0.01, 1.0]), min_size=1, max_size=12),
+    st.integers(0, 8),
+    st.sampled_from([0.01, 0.05, 0.2]),
+)
+def test_holm_is_that_of_statsmodels(p_values: list[float], others: int, error: float) -> None:
+    """With ties, and with tests that have no p-value, which count as certain to hold."""
+    everyone = [*p_values, *[1.0] * others]
+
+    theirs, *_ = multipletests(everyone, alpha=error, method="holm")
+
+    assert rejected(p_values, len(everyone), error) == list(theirs[: len(p_values)])
+
+
+def test_judging_needs_no_pandas() -> None:
+    """Nothing on the way to a verdict imports it, or what would bring it."""
+    code = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(('pandas', 'patsy', 'statsmodels')))\n"
+        "import efficarch.decision, efficarch.plugin, efficarch.power\n"
+        "from efficarch.paired import p_above, rejected\n"
+        "print(rejected([p_above([0.1, 0.2, 0.3, 0.4, 0.5], 0.0)], 1, 0.05))"
+    )
+
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert (run.returncode, run.stdout.strip()) == (0, "[True]"), run.stderr
