@@ -5,13 +5,14 @@ import shlex
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from glob import glob
 from pathlib import Path
 from typing import Any
 
 from efficarch.errors import EfficarchError
 
-PREFERRED = ("suites",)
+PREFERRED = "suites"
 USUAL = (("benchmarks", "benchmark", "bench"), ("tests", "test"))
 TEST_FILES = ("test_*.py", "*_test.py")
 
@@ -47,31 +48,31 @@ def suites_in(folder: Path) -> tuple[str, ...]:
         EfficarchError: the file with pytest's settings cannot be read.
     """
     settings = _settings(folder)
+    if _holds_tests(folder / PREFERRED, settings):
+        return (PREFERRED,)
     named = _existing(folder, settings.testpaths)
-    for names in (PREFERRED, named, *USUAL):
-        found = tuple(
-            name for name in names if names is named or _holds_tests(folder / name, settings)
-        )
-        if found:
-            return found
-    return ()
+    if named:
+        return named
+    held = [tuple(n for n in names if _holds_tests(folder / n, settings)) for names in USUAL]
+    return next(filter(None, held), ())
 
 
 def _holds_tests(folder: Path, settings: _Settings) -> bool:
-    return any(any(folder.rglob(pattern)) for pattern in settings.python_files)
+    patterns = [Path(pattern).name for pattern in settings.python_files]
+    files = folder.rglob("*.py") if folder.is_dir() else ()
+    return any(fnmatch(file.name, pattern) for file in files for pattern in patterns)
 
 
 def _existing(folder: Path, patterns: Sequence[str]) -> tuple[str, ...]:
     """Return what the patterns name inside the project, each once, in their order."""
-    found = (name for pattern in patterns for name in sorted(_matching(folder, pattern)))
-    inside = (
-        name for name in map(Path, found) if not name.is_absolute() and ".." not in name.parts
-    )
+    # pytest's own function; Path.glob refuses "." and what is absolute
+    found = [
+        Path(name)
+        for pattern in patterns
+        for name in sorted(glob(pattern, root_dir=folder, recursive=True))  # noqa: PTH207
+    ]
+    inside = [name for name in found if not name.is_absolute() and ".." not in name.parts]
     return tuple(dict.fromkeys(name.as_posix() for name in inside))
-
-
-def _matching(folder: Path, pattern: str) -> list[str]:
-    return glob(pattern, root_dir=folder, recursive=True)
 
 
 def _settings(folder: Path) -> _Settings:
@@ -110,7 +111,9 @@ def _table(data: dict[str, Any], keys: Sequence[str]) -> dict[str, Any] | None:
 
 def _words(value: Any, default: tuple[str, ...]) -> tuple[str, ...]:
     if isinstance(value, str):
-        return tuple(shlex.split(value)) or default
-    if isinstance(value, list):
-        return tuple(item for item in value if isinstance(item, str)) or default
-    return default
+        try:
+            value = shlex.split(value)
+        except ValueError:  # a quote without its other half
+            value = value.split()
+    words = value if isinstance(value, list) else []
+    return tuple(word for word in words if isinstance(word, str)) or default

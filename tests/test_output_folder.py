@@ -1,0 +1,110 @@
+"""A command takes a folder without taking anything away."""
+
+from pathlib import Path
+
+import pytest
+
+from efficarch.errors import EfficarchError
+from efficarch.output_folder import IGNORED, WRITTEN_BY_TUNE, claim, refuse_foreign
+from reports.gate_view import build_gate
+from reports.render import gate_html, gate_markdown, html, markdown
+from reports.view import build
+from tests import samples
+
+PAGE = ("index.html", "summary.md")
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["new", "empty"])
+def test_a_folder_of_ours_is_hidden_from_git(tmp_path: Path, made: bool) -> None:
+    """One that is created, and one that holds nothing yet; claiming it again changes nothing."""
+    folder = tmp_path / "a" / "b"
+    if made:
+        folder.mkdir(parents=True)
+
+    for _time in range(2):
+        claim(folder, PAGE)
+
+    assert [path.name for path in folder.iterdir()] == [".gitignore"]
+    assert (folder / ".gitignore").read_text(encoding="utf-8") == IGNORED
+    assert [line for line in IGNORED.splitlines() if not line.startswith("#")] == ["*"]
+
+
+def test_a_folder_with_other_content_stays_visible(tmp_path: Path) -> None:
+    """It is not ours to hide."""
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+
+    claim(tmp_path, PAGE)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def ours() -> dict[str, list[str]]:
+    """Return what efficarch has written under each name, now and before."""
+    page, gate = build(samples.run()), build_gate([], "a against b", [])
+    return {
+        "index.html": [
+            html(page),
+            gate_html(gate),
+            "<head>\n<title>PASS: 1 cell held its limits – efficarch</title>\n</head>",
+            "<title>FAIL: 1 cell fail – efficarch gate</title>",
+        ],
+        "summary.md": [markdown(page), gate_markdown(gate)],
+        "run.json": ['{"benchmarks": [], "efficarch": {"schema": 1}}'],
+        "verdicts.json": ['{\n "exit_code": 0,\n "pairs": 5}'],
+        "experiment.json": ['{\n "base": "a",\n "head": "b"}'],
+        "trials.log": ['{"op_code": 0, "worker_id": "x"}'],
+        "pareto.csv": ["method,keep,options,latency_ratio,latency_ratio_low\n"],
+        "tuned.toml": [WRITTEN_BY_TUNE + "[[tuned]]"],
+        "budgets.toml": [WRITTEN_BY_TUNE + "[[limit]]"],
+    }
+
+
+@pytest.mark.parametrize("name", ours())
+def test_our_own_files_may_be_written_again(tmp_path: Path, name: str) -> None:
+    """Also those of earlier versions, and an empty one, in which there is nothing to lose."""
+    for text in (*ours()[name], ""):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        claim(tmp_path, [name])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("index.html", "<title>Our project</title><p>measured with efficarch"),
+        ("summary.md", "## Summary\n"),
+        ("summary.md", "# Notes\n\n## ✓ PASS: all"),
+        ("run.json", '{"benchmarks": []}'),
+        ("verdicts.json", "[]"),
+        ("trials.log", "started"),
+        ("pareto.csv", "method,keep\n"),
+        ("tuned.toml", "[[tuned]]\n"),
+        ("budgets.toml", '[[limit]]\nreason = "tuned to 0.5"\n'),
+        ("run.json", "\udcff\udcfe"),
+    ],
+)
+def test_files_of_others_are_refused(tmp_path: Path, name: str, text: str) -> None:
+    """Hand-written budgets too, whose form is that of ours."""
+    data = text.encode(errors="surrogateescape")
+    (tmp_path / name).write_bytes(data)
+
+    with pytest.raises(EfficarchError, match=f"{name} was not written by efficarch; choose"):
+        claim(tmp_path, ["index.html", name])
+
+    assert (tmp_path / name).read_bytes() == data
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    """It cannot be replaced."""
+    (tmp_path / "run.json").mkdir()
+
+    with pytest.raises(EfficarchError, match=r"run\.json was not written by efficarch"):
+        refuse_foreign(tmp_path / "run.json", "run.json")
+
+
+def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
+    """A file in its place, and a file among its parents."""
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+
+    for folder in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(EfficarchError, match=r"cannot .*choose another --out"):
+            claim(folder, PAGE)
