@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from efficarch.errors import EfficarchError
+from efficarch.extras import not_installed, remedy
 from efficarch.models import model_row
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Finding:
 def findings() -> list[Finding]:
     """Look at torch, the GPU, the scan backends, the weights and the baseline, in that order."""
     if find_spec("torch") is None:
-        fix = "pip install 'efficarch[models]'; reports work without it"
+        fix = f"{not_installed('torch')}; reports work without it"
         return [Finding("torch", present=False, detail=fix)]
     hub = [_hub(name, constant) for name, constant in HUB_IDS.items()]
     return [_torch(), _cuda(), _nvml(), *_scans(), _dinov2(), *hub, _baseline()]
@@ -115,6 +116,8 @@ def _dinov2() -> Finding:
 
 
 def _hub(name: str, constant: str) -> Finding:
+    if find_spec("huggingface_hub") is None:
+        return Finding(f"{name} weights", present=False, detail=not_installed("huggingface_hub"))
     from huggingface_hub import try_to_load_from_cache
 
     row = model_row(name)
@@ -140,3 +143,5 @@ def _attempt(subject: str, look: Callable[[], str]) -> Finding:
         return Finding(subject, present=True, detail=look())
     except EfficarchError as error:
         return Finding(subject, present=False, detail=str(error))
+    except ImportError as error:
+        return Finding(subject, present=False, detail=remedy(error) or str(error))

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+EXTENSIBLE = ("backend", "method", "model", "planner")
+"""Kinds of names that a project may add to."""
+
 
 class EfficarchError(Exception):
     """Bad input or an unusable environment; the command line turns it into exit code 2."""
@@ -12,8 +15,13 @@ class UnknownNameError(EfficarchError):
 
     @classmethod
     def of(cls, kind: str, name: str, known: list[str]) -> "UnknownNameError":
-        """Name the nearest known name, or list all of them when none is near."""
-        return cls(f"unknown {kind} {name!r}; {hint(name, known)}")
+        """Name the nearest known name, or list all of them when none is near; say how to go on."""
+        way_on = (
+            f"; efficarch list shows all, and CONTRIBUTING.md says how to add a {kind} of your own"
+            if kind in EXTENSIBLE
+            else ""
+        )
+        return cls(f"unknown {kind} {name!r}; {hint(name, known)}{way_on}")
 
 
 def first_line(text: str) -> str:

@@ -6,8 +6,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from efficarch.console import filled, path
 from efficarch.errors import EfficarchError
 from efficarch.models import OPTIONS, destination, model_row
+from efficarch.output_folder import WRITTEN_BY_TUNE, claim
 from efficarch.record import DTYPES, Run, Weights
 from efficarch.stats import MIN_IMAGES, MIN_ROUNDS
 from efficarch.store import write_text
@@ -26,6 +28,11 @@ SUITES = {
 }
 """Which suite measures a model."""
 
+FILES = ("trials.log", "pareto.csv", "tuned.toml", "budgets.toml", "index.html", "summary.md")
+
+MOST_ROUNDS = 10_000
+SEEDS = 2**32
+
 Report = Callable[[Run, Path], None]
 
 
@@ -35,18 +42,24 @@ def add_tune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--latency-ratio", type=float, required=True, help="goal relative to dense, such as 0.5"
     )
-    parser.add_argument("--methods", help="names joined by commas (default: all that suit)")
+    parser.add_argument(
+        "--methods", type=filled, help="names joined by commas (default: all that suit)"
+    )
     parser.add_argument("--trials", type=int, default=12, help="per method (default: 12)")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=MIN_ROUNDS, help="paired rounds per latency")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("reports/out/tune"), help="folder")
+    parser.add_argument("--out", type=path, default=Path("reports/out/tune"), help="folder")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
-    parser.add_argument("--images", metavar="DIR", help="images of your own, one subfolder a class")
+    parser.add_argument(
+        "--images", type=filled, metavar="DIR", help="images of your own, one subfolder a class"
+    )
     for option, model in OPTIONS.items():
         if model in SUITES:
-            parser.add_argument(option, metavar="ID_OR_FOLDER", help=f"weights of {model}")
+            parser.add_argument(
+                option, type=filled, metavar="ID_OR_FOLDER", help=f"weights of {model}"
+            )
 
 
 def tune(arguments: argparse.Namespace, say: Callable[[str], None], report: Report) -> int:
@@ -56,8 +69,11 @@ def tune(arguments: argparse.Namespace, say: Callable[[str], None], report: Repo
         EfficarchError: bad options, missing weights or images, or no method met the goal.
     """
     _check(arguments)
-    if find_spec("optuna") is None:
-        raise EfficarchError("a search needs optuna; run: pip install 'efficarch[tune]'")
+    lacking = [name for name in ("torch", "optuna") if find_spec(name) is None]
+    if lacking:
+        raise EfficarchError(
+            f"a search needs {' and '.join(lacking)}; run: pip install 'efficarch[models,tune]'"
+        )
     from efficarch import tune_results
     from efficarch.probe import choose_device, device_name, machine
     from efficarch.timing import clock_for, now
@@ -84,6 +100,7 @@ def tune(arguments: argparse.Namespace, say: Callable[[str], None], report: Repo
         journal=arguments.out / "trials.log",
     )
     # found out before minutes of searching
+    claim(arguments.out, FILES)
     write_text(search.journal, "" if not search.journal.exists() else search.journal.read_text())
     outcomes = []
     for outcome in search.run(methods):
@@ -94,9 +111,10 @@ def tune(arguments: argparse.Namespace, say: Callable[[str], None], report: Repo
         raise EfficarchError(f"no method met the goal; the first: {outcomes[0].reason}")
     out: Path = arguments.out
     suite = SUITES[goal.model]
+    tuned = tuned_text([result.found.tuned for result in compared])
     write_text(out / "pareto.csv", tune_results.as_csv(compared))
-    write_text(out / "tuned.toml", tuned_text([result.found.tuned for result in compared]))
-    write_text(out / "budgets.toml", tune_results.budget_text(compared, suite))
+    write_text(out / "tuned.toml", WRITTEN_BY_TUNE + tuned)
+    write_text(out / "budgets.toml", WRITTEN_BY_TUNE + tune_results.budget_text(compared, suite))
     run = tune_results.as_run(
         compared,
         goal,
@@ -129,6 +147,10 @@ def _check(arguments: argparse.Namespace) -> None:
         )
     if arguments.rounds < MIN_ROUNDS:
         raise EfficarchError(f"rounds is {arguments.rounds}; use at least {MIN_ROUNDS}")
+    if arguments.rounds > MOST_ROUNDS:
+        raise EfficarchError(f"rounds is {arguments.rounds}; use at most {MOST_ROUNDS:,}")
+    if not 0 <= arguments.seed < SEEDS:
+        raise EfficarchError(f"seed is {arguments.seed}; it must be 0 to {SEEDS - 1:,}")
 
 
 def _halves(folder: str | None, batch: int) -> "tuple[list[Image], list[Image]]":

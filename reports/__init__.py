@@ -2,19 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from efficarch.conclusion import Judged
-from efficarch.record import Run
-from efficarch.store import write_text
+if TYPE_CHECKING:
+    from efficarch.conclusion import Judged
+    from efficarch.record import Run
 
-from .gate_view import build_gate
-from .render import gate_html, gate_markdown, html, markdown
-from .view import build
+# imported where they are used, so that ``python -m reports`` can say what is missing
 
 __all__ = ["write_gate_report", "write_report"]
 
 
-def write_gate_report(judged: Judged, facts: Sequence[tuple[str, str]], folder: Path) -> None:
+def write_gate_report(judged: "Judged", facts: Sequence[tuple[str, str]], folder: Path) -> None:
     """Write ``index.html`` and ``summary.md`` of a gate into a folder.
 
     ``facts`` are what else to show, by name.
@@ -22,6 +21,11 @@ def write_gate_report(judged: Judged, facts: Sequence[tuple[str, str]], folder: 
     Raises:
         EfficarchError: the folder cannot be created or written.
     """
+    from efficarch.store import write_text
+
+    from .gate_view import build_gate
+    from .render import gate_html, gate_markdown
+
     page = build_gate(judged, facts)
     # both are complete before either is written
     page_text, summary_text = gate_html(page), gate_markdown(page)
@@ -30,11 +34,11 @@ def write_gate_report(judged: Judged, facts: Sequence[tuple[str, str]], folder: 
 
 
 def write_report(
-    run: Run,
+    run: "Run",
     html_path: Path,
     summary_path: Path | None = None,
     *,
-    baseline: Run | None = None,
+    baseline: "Run | None" = None,
     baseline_note: str = "",
 ) -> None:
     """Write the HTML page and, where a path is given, the Markdown summary of a run.
@@ -42,6 +46,11 @@ def write_report(
     Raises:
         EfficarchError: a folder cannot be created or written.
     """
+    from efficarch.store import write_text
+
+    from .render import html, markdown
+    from .view import build
+
     page = build(run, baseline, baseline_note)
     # both are complete before either is written, so that a defect in one leaves no lone other
     page_text, summary_text = html(page), markdown(page)

@@ -76,7 +76,8 @@ def test_bench_baseline_and_regression(checkout: Path) -> None:
 
     assert first.returncode == 0, first.stdout + first.stderr
     out = checkout / "reports/out"
-    assert sorted(path.name for path in out.iterdir()) == ["index.html", "run.json", "summary.md"]
+    files = [".gitignore", "index.html", "run.json", "summary.md"]
+    assert sorted(path.name for path in out.iterdir()) == files
     assert "does not exist; store one with --save-baseline" in (out / "summary.md").read_text()
     assert "ratio 0." in first.stdout
     [baseline] = (checkout / "suites/baselines").glob("*.json")
@@ -107,7 +108,8 @@ def test_nothing_measured_leaves_the_earlier_run(checkout: Path) -> None:
     """When no cell is measured the command says so, and the files of the run before stay."""
     out = checkout / "reports/out"
     out.mkdir(parents=True)
-    (out / "run.json").write_text("earlier")
+    earlier = json.dumps(samples.run_json())
+    (out / "run.json").write_text(earlier)
     suite = checkout / "suites/test_tiny.py"
     suite.write_text(inner.SUITE.replace("    result =", "    raise OSError\n    result ="))
 
@@ -116,7 +118,7 @@ def test_nothing_measured_leaves_the_earlier_run(checkout: Path) -> None:
     assert result.returncode == 2
     assert "no cell was measured" in result.stderr
     assert [path.name for path in out.iterdir()] == ["run.json"]
-    assert (out / "run.json").read_text() == "earlier"
+    assert (out / "run.json").read_text() == earlier
 
 
 def test_bad_budgets_exit_2(checkout: Path) -> None:
@@ -128,7 +130,7 @@ def test_bad_budgets_exit_2(checkout: Path) -> None:
 
     assert result.returncode == 2
     assert "did you mean 'cossim'?" in result.stderr
-    assert not list((checkout / "reports/out").iterdir())
+    assert [path.name for path in (checkout / "reports/out").iterdir()] == [".gitignore"]
 
 
 def test_ctrl_c_reports_what_was_measured(checkout: Path) -> None:
@@ -162,11 +164,33 @@ def test_ctrl_c_reports_what_was_measured(checkout: Path) -> None:
     assert "not run" in (checkout / "reports/out/index.html").read_text()
 
 
+def test_a_reader_that_leaves_costs_no_measurement(checkout: Path) -> None:
+    """pytest goes on writing to a pipe that nobody reads; the run is kept and judged."""
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    done = subprocess.run(
+        command(checkout),
+        cwd=checkout,
+        env=environment(),
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+    run = load_run(checkout / "reports/out/run.json")
+    assert [line.status for line in run.cells] == [Status.PASSED, Status.PASSED]
+    assert (checkout / "reports/out/index.html").is_file()
+
+
 def test_unwritable_folder_is_found_before_measuring(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An output folder that cannot be made ends the command before pytest starts."""
-    monkeypatch.setattr(pytest, "main", lambda _arguments: pytest.fail("measured anyway"))
+    monkeypatch.setattr(pytest, "main", lambda *_, **__: pytest.fail("measured anyway"))
     (tmp_path / "file").write_text("")
 
     assert main(["bench", "--out", str(tmp_path / "file/out"), "--suites", str(tmp_path)]) == 2
@@ -179,7 +203,7 @@ def test_options_reach_pytest(
 ) -> None:
     """Every option that names weights or images is handed on under the plugin's name."""
     handed: list[str] = []
-    monkeypatch.setattr(pytest, "main", lambda arguments: handed.extend(arguments) or 2)
+    monkeypatch.setattr(pytest, "main", lambda arguments, **_: handed.extend(arguments) or 2)
     named = [f"{row.option}=some/{row.name}" for row in MODELS.values() if row.option]
 
     code = main(
@@ -197,7 +221,7 @@ def test_missing_images_exit_2(checkout: Path) -> None:
 
     assert result.returncode == 2
     assert "no images folder 'nowhere'; it needs one subfolder a class" in result.stderr
-    assert not list((checkout / "reports/out").iterdir())
+    assert [path.name for path in (checkout / "reports/out").iterdir()] == [".gitignore"]
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,16 @@ def test_unknown_name_is_answered_with_known_ones(name: str, sentence: str) -> N
     """A near name is proposed alone; where none is near, all are listed in their order."""
     error = UnknownNameError.of("method", name, KNOWN)
 
-    assert str(error) == sentence
+    way_on = "efficarch list shows all, and CONTRIBUTING.md says how to add a method of your own"
+    assert str(error) == f"{sentence}; {way_on}"
     assert type(error) is UnknownNameError
+
+
+def test_a_name_nobody_can_add_gets_no_way_on() -> None:
+    """The tables of some kinds are closed, and no command lists them."""
+    error = UnknownNameError.of("signal", "sinus", ["ar1", "piecewise"])
+
+    assert str(error) == "unknown signal 'sinus'; known: ar1, piecewise"
 
 
 def test_unknown_name_is_an_error_of_the_project() -> None:

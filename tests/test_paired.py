@@ -141,7 +141,7 @@ def test_judging_needs_no_pandas() -> None:
     code = (
         "import sys\n"
         "sys.modules.update(dict.fromkeys(('pandas', 'patsy', 'statsmodels')))\n"
-        "import efficarch.decision, efficarch.plugin, efficarch.power\n"
+        "import efficarch.commands, efficarch.decision, efficarch.plugin, efficarch.power\n"
         "from efficarch.paired import p_above, rejected\n"
         "print(rejected([p_above([0.1, 0.2, 0.3, 0.4, 0.5], 0.0)], 1, 0.05))"
     )

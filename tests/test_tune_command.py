@@ -56,6 +56,7 @@ def test_a_search_leaves_its_files(
     assert main([*GOOD, "--device", "cpu", *arguments]) == 0
 
     assert {path.name for path in tmp_path.iterdir()} == {
+        ".gitignore",
         "budgets.toml",
         "index.html",
         "pareto.csv",

@@ -1,0 +1,323 @@
+"""Every command ends in a true exit code and, where it fails, in one sentence."""
+
+import errno
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from efficarch import console
+from efficarch.cli import main
+from efficarch.errors import EfficarchError
+from efficarch.record import Status
+from tests import samples
+from tests.processes import EFFICARCH, ROOT, SCRIPT, run, without
+
+REPORTS = (sys.executable, "-m", "reports")
+ENTRIES = [
+    pytest.param((*EFFICARCH, "report"), "--out=out", id="python -m efficarch"),
+    pytest.param((*SCRIPT, "report"), "--out=out", id="efficarch"),
+    pytest.param(REPORTS, "--output=out/index.html", id="python -m reports"),
+    pytest.param(
+        (sys.executable, "-m", "efficarch.reports"),
+        "--output=out/index.html",
+        id="python -m efficarch.reports",
+    ),
+]
+
+ASCII = {
+    "LC_ALL": "C",
+    "PYTHONUTF8": "0",
+    "PYTHONCOERCECLOCALE": "0",
+    "PYTHONIOENCODING": "ascii",
+}
+
+
+def run_file(folder: Path, status: Status = Status.PASSED, name: str = "run.json") -> Path:
+    """Write a run of one cell."""
+    path = folder / name
+    line = samples.line(status=status, message="why")
+    path.write_text(json.dumps(samples.run_json(samples.run(line))), encoding="utf-8")
+    return path
+
+
+def one_sentence(text: str) -> str:
+    """Return what was said on standard error, once."""
+    assert text.startswith("efficarch: "), text
+    assert text.count("\n") == 1, text
+    return text.strip()
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(Status.PASSED, 0), (Status.FAILED, 1), (Status.SKIPPED, 4)]
+)
+def test_a_reader_that_leaves_changes_nothing(tmp_path: Path, status: Status, code: int) -> None:
+    """Nothing is said, and the exit code is that of the verdict."""
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    command = [*EFFICARCH, "report", str(run_file(tmp_path, status)), "--out=out"]
+    done = run(command, tmp_path, stdout=writing, stderr=subprocess.PIPE)
+
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (code, "")
+    assert (tmp_path / "out" / "summary.md").is_file()
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["report", "run.json"], ["--help"]])
+def test_output_that_nobody_could_read_is_no_success(tmp_path: Path, arguments: list[str]) -> None:
+    """A full disk behind standard output is said, however little was to be written."""
+    run_file(tmp_path)
+    with Path("/dev/full").open("wb") as full:
+        done = run([*EFFICARCH, *arguments], tmp_path, stdout=full, stderr=subprocess.PIPE)
+
+    assert done.returncode == 2
+    assert one_sentence(done.stderr) == (
+        "efficarch: cannot write to standard output: No space left on device"
+    )
+
+
+@pytest.mark.parametrize("broken", ["2>/dev/full", "2>&-", "2>&- >&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("name", "code"), [("run.json", 1), ("nowhere.json", 2)])
+def test_standard_error_does_not_matter(tmp_path: Path, broken: str, name: str, code: int) -> None:
+    """Whether or not anybody can hear what is wrong, the exit code says it."""
+    run_file(tmp_path, Status.FAILED)
+    script = f'"$@" {broken}'
+
+    command = ["bash", "-c", script, "bash", *EFFICARCH, "report", name, "--out=out"]
+    done = run(command, tmp_path)
+
+    assert done.returncode == code
+    assert (tmp_path / "out").exists() == (name == "run.json")
+
+
+@pytest.mark.parametrize("locale", [{}, ASCII, {"PYTHONIOENCODING": "latin-1"}], ids=str)
+def test_no_locale_and_no_name_is_too_strange(tmp_path: Path, locale: dict[str, str]) -> None:
+    """What a stream cannot show is escaped: bytes that are no text, signs it does not know."""
+    strange = os.fsencode(tmp_path) + b"/\xff\xe2\x9c\x93\x1b[31m.json"
+    Path(os.fsdecode(strange)).write_bytes(run_file(tmp_path).read_bytes())
+    out = os.fsencode(tmp_path) + b"/out\xfe"
+
+    done = run([*EFFICARCH, "report", strange, b"--out=" + out], tmp_path, environment=locale)
+    missing = run([*EFFICARCH, "report", strange + b"x"], tmp_path, environment=locale)
+    wrong = run([*EFFICARCH, "report", strange, strange], tmp_path, environment=locale)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"out\udcfe/index.html" in done.stdout
+    assert missing.returncode == wrong.returncode == 2
+    assert r"\x1b[31m.jsonx: No such file or directory" in one_sentence(missing.stderr)
+    assert r"unrecognized arguments" in wrong.stderr
+    assert "\x1b" not in missing.stderr + wrong.stderr
+
+
+@pytest.mark.parametrize("argument", ["a\n::add-mask::b", "a\n##[group]b"])
+def test_no_argument_commands_a_workflow(tmp_path: Path, argument: str) -> None:
+    """Neither as a file that is not there nor as an option that does not exist."""
+    for arguments in (["report", argument], ["report", "a", argument], ["bench", "-k", argument]):
+        said = run([*EFFICARCH, *arguments], tmp_path).stderr
+        assert not re.search(r"^\s*::|##\[", said, re.MULTILINE), said
+
+
+@pytest.mark.parametrize(("command", "out"), ENTRIES)
+def test_what_is_not_installed_is_named(tmp_path: Path, command: list[str], out: str) -> None:
+    """A missing dependency is said in one sentence by every way to start."""
+    environment = without(tmp_path / "site", "jinja2", "scipy")
+    path = str(run_file(tmp_path))
+    folder = ROOT if "reports" in command else tmp_path
+
+    done = run([*command, path, out.replace("=", f"={tmp_path}/")], folder, environment=environment)
+
+    assert done.returncode == 2
+    assert re.search(r"(jinja2|scipy) is not installed; run: pip ", one_sentence(done.stderr))
+    assert not (tmp_path / "out" / "index.html").exists()
+
+
+@pytest.mark.parametrize(("command", "out"), ENTRIES)
+def test_a_module_that_cannot_be_imported_is_no_verdict(
+    tmp_path: Path, command: list[str], out: str
+) -> None:
+    """Not even one of our own."""
+    environment = {**without(tmp_path / "site", "efficarch.store"), "TMPDIR": str(tmp_path)}
+    folder = ROOT if "reports" in command else tmp_path
+
+    done = run([*command, str(run_file(tmp_path)), out], folder, environment=environment)
+
+    assert done.returncode == 70
+    assert "this is a fault of efficarch, not a verdict" in one_sentence(done.stderr)
+
+
+def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
+    """Run a command that ends in an error."""
+
+    def broken(_argv: object) -> int:
+        raise error
+
+    monkeypatch.setattr("efficarch.commands.run", broken)
+    return main(["list"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("\x1b[31mbroken\n::error::x"),
+        RecursionError(),
+        ModuleNotFoundError("No module named 'efficarch.gone'", name="efficarch.gone"),
+        ImportError("cannot import name 'x'"),
+        OSError(errno.EIO, "Input/output error", "disk"),
+        pytest.fail.Exception("outside of a test"),
+        GeneratorExit(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_fault_of_ours_is_said_to_be_one(
+    error: BaseException,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With exit code 70, and a private file that holds the traceback."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    assert fail_with(monkeypatch, error) == 70
+
+    said = one_sentence(capsys.readouterr().err)
+    assert type(error).__name__ in said
+    assert "docs/security.md" in said
+    (file,) = tmp_path.iterdir()
+    assert str(file) in said
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "in broken\n" in file.read_text(encoding="utf-8")
+
+
+def test_a_fault_is_said_where_no_file_can_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A full disk does not hide it."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+
+    assert fail_with(monkeypatch, ValueError("odd")) == 70
+
+    assert "ValueError: odd; its traceback could not be kept (No such" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (EfficarchError("bad\ninput"), "efficarch: bad input"),
+        (KeyboardInterrupt(), "efficarch: interrupted"),
+        (
+            ModuleNotFoundError("No module named 'torch'", name="torch"),
+            "efficarch: torch is not installed; run: pip install 'efficarch[models]'",
+        ),
+        (
+            ModuleNotFoundError("No module named 'PIL'", name="PIL.Image"),
+            "efficarch: PIL is not installed; run: pip install 'efficarch[models]'",
+        ),
+        (
+            ImportError("libcudart.so.13: no such file\nmore", name="torch._C"),
+            "efficarch: torch cannot be imported (libcudart.so.13: no such file); install it again",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "a/b"),
+            "efficarch: a/b: No space left on device",
+        ),
+        (OSError(errno.EMFILE, "Too many open files"), "efficarch: Too many open files"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_what_is_not_our_fault_is_exit_2(
+    error: BaseException,
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Bad input, an interruption, and what the machine lacks."""
+    assert fail_with(monkeypatch, error) == 2
+
+    assert one_sentence(capsys.readouterr().err) == sentence
+
+
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    """A FIFO that nobody writes to would hold the command up for ever."""
+    os.mkfifo(tmp_path / "fifo")
+    good = str(run_file(tmp_path))
+
+    for arguments in (["report", "fifo"], ["report", good, "--baseline", "fifo"]):
+        done = run([*EFFICARCH, *arguments], tmp_path)
+        assert done.returncode == 2
+        assert "fifo is no regular file; name a run file" in one_sentence(done.stderr)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report", ""],
+        ["report", "/dev/null"],
+        ["report", "."],
+        ["report", "run.json", "--baseline", "/dev/null"],
+        ["report", "run.json", "--baseline", "."],
+        ["report", "run.json", "--baseline", ""],
+        ["report", "run.json", "--out", ""],
+        ["report", "run.json", "--out", "run.json"],
+        ["report", "run.json", "--out", "/dev/null"],
+        ["bench", "--rounds", str(10**9)],
+        ["bench", "--rounds", "9" * 5000],
+        ["bench", "--rounds", "-5"],
+        ["bench", "--rounds", "nan"],
+        ["bench", "--rounds", ""],
+        ["bench", "--suites", ""],
+        ["bench", "--suites", "run.json"],
+        ["bench", "--images", ""],
+        ["bench", "--clip-path", ""],
+        ["bench", "--suites", ".", "--out", "run.json"],
+        ["tune", "--model", "", "--latency-ratio", "0.5"],
+        ["tune", "--model", "dinov2-small", "--latency-ratio", "nan"],
+        ["tune", "--model", "dinov2-small", "--latency-ratio", "-5"],
+        ["tune", "--model", "dinov2-small", "--latency-ratio", "0.5", "--methods", ""],
+        ["tune", "--model", "dinov2-small", "--latency-ratio", "0.5", "--rounds", str(10**9)],
+        ["tune", "--model", "dinov2-small", "--latency-ratio", "0.5", "--seed", "-1"],
+        ["tune", "--model", "dinov2-small", "--latency-ratio", "0.5", "--seed", str(10**30)],
+        ["tune", "--model", "dinov2-small", "--latency-ratio", "0.5", "--images", "run.json"],
+    ],
+    ids=lambda arguments: " ".join(each[:12] or "''" for each in arguments if each[:2] != "di"),
+)
+def test_odd_values_are_refused(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Numbers without end, empty words, folders for files and files for folders."""
+    monkeypatch.chdir(tmp_path)
+    before = run_file(tmp_path).read_text()
+
+    try:
+        code = main(arguments)
+    except SystemExit as stopped:
+        code = stopped.code
+    assert code == 2
+
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].startswith("efficarch"), said
+    assert "fault" not in said[-1]
+    assert (tmp_path / "run.json").read_text() == before
+
+
+def test_only_an_annotation_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a gate says is text, unless it is the one command that shows a sentence."""
+    for line in ("::error title=efficarch gate::a", "::add-mask::a", "x\n::error title=a::b"):
+        console.say_or_annotate(line)
+    console.say("::error title=efficarch gate::a")
+
+    assert capsys.readouterr().out.splitlines() == [
+        "::error title=efficarch gate::a",
+        r"\x3a:add-mask::a",
+        "x",
+        r"\x3a:error title=a::b",
+        r"\x3a:error title=efficarch gate::a",
+    ]
