@@ -10,6 +10,7 @@ from efficarch.observation import Sample
 from efficarch.policy import Policy
 from efficarch.series import counted_pairs
 from efficarch.store import plain, write_text
+from efficarch.text import annotation
 
 CODES = {
     Outcome.FAIL: 1,
@@ -84,5 +85,4 @@ def _word(verdict: Verdict) -> str:
 def _annotation(verdict: Verdict) -> str:
     level = "error" if verdict.outcome is Outcome.FAIL else "warning"
     words = f"{verdict.cell_id}: {'; '.join(verdict.reasons)}"
-    escaped = words.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    return f"::{level} title=efficarch gate::{escaped}"
+    return annotation(level, "efficarch gate", words)

@@ -10,15 +10,17 @@ from pathlib import Path
 
 from efficarch import power
 from efficarch.conclusion import Judged, Report, conclude
+from efficarch.console import path, regular
 from efficarch.decision import gate
 from efficarch.errors import EfficarchError
 from efficarch.experiment.interrupts import signals_as_interrupts
-from efficarch.experiment.ledger import finished_pairs
+from efficarch.experiment.ledger import RESULTS, finished_pairs
 from efficarch.experiment.project import project_folder
 from efficarch.experiment.request import Request, requested
 from efficarch.experiment.run import Options, load_pairs
 from efficarch.gate_run import Wishes, run
 from efficarch.observation import Sample
+from efficarch.output_folder import claim
 from efficarch.patterns import matches
 from efficarch.policy import Policy, load_policy
 from efficarch.record import DTYPES
@@ -37,7 +39,7 @@ def add_gate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", dest="expression", help="run the cells pytest's -k would select")
     parser.add_argument(
         "--suites",
-        type=Path,
+        type=path,
         help="folder of the benchmarks (default: suites, pytest's testpaths, benchmarks or tests)",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -45,10 +47,10 @@ def add_gate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", choices=("pretrained", "random"), default="pretrained")
     parser.add_argument("--seed", type=int, default=0, help="of the order of sides and cells")
     parser.add_argument("--timeout", type=int, default=1800, metavar="SECONDS", help="per pair")
-    parser.add_argument("--base-python", type=Path, help="Python with what the base needs")
-    parser.add_argument("--head-python", type=Path, help="Python with what the head needs")
+    parser.add_argument("--base-python", type=path, help="Python with what the base needs")
+    parser.add_argument("--head-python", type=path, help="Python with what the head needs")
     parser.add_argument(
-        "--policy", type=Path, help="TOML with [tool.efficarch.gate], in place of the base's"
+        "--policy", type=path, help="TOML with [tool.efficarch.gate], in place of the base's"
     )
     parser.add_argument(
         "--trust-head",
@@ -61,19 +63,19 @@ def add_gate(parser: argparse.ArgumentParser) -> None:
         help="print the policy in force and what it can tell under the noise in --out",
     )
     parser.add_argument(
-        "--out", type=Path, help="folder (default: reports/out/gate of the project)"
+        "--out", type=path, help="folder (default: reports/out/gate of the project)"
     )
     _add_annotate(parser)
 
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``efficarch compare``."""
-    parser.add_argument("--base", type=Path, nargs="+", required=True, metavar="RUN.json")
-    parser.add_argument("--head", type=Path, nargs="+", required=True, metavar="RUN.json")
-    parser.add_argument("--out", type=Path, default=Path("reports/out/gate"), help="folder")
+    parser.add_argument("--base", type=path, nargs="+", required=True, metavar="RUN.json")
+    parser.add_argument("--head", type=path, nargs="+", required=True, metavar="RUN.json")
+    parser.add_argument("--out", type=path, default=Path("reports/out/gate"), help="folder")
     parser.add_argument(
         "--policy",
-        type=Path,
+        type=path,
         default=Path("pyproject.toml"),
         help="TOML with [tool.efficarch.gate]",
     )
@@ -155,21 +157,26 @@ def _wishes(arguments: argparse.Namespace, request: Request) -> Wishes:
     )
 
 
-def _python(option: str, path: Path | None) -> Path | None:
+def _python(option: str, given: Path | None) -> Path | None:
     """Return an interpreter as an absolute path; a symbolic link in an environment stays one."""
-    if path is None:
+    if given is None:
         return None
-    absolute = path.absolute()
+    absolute = given.absolute()
     if not absolute.is_file() or not os.access(absolute, os.X_OK):
-        raise EfficarchError(f"{option} is {str(path)!r}, which is no program; name a Python")
+        raise EfficarchError(f"{option} is {str(given)!r}, which is no program; name a Python")
     return absolute
 
 
 def run_compare(arguments: argparse.Namespace, say: Say, report: Report) -> int:
     """Judge stored files, pair by pair in the order given, and return the exit code."""
     policy = load_policy(arguments.policy)
-    base, head = ([load_sample(path) for path in side] for side in (arguments.base, arguments.head))
+    base, head = (
+        [load_sample(regular(file)) for file in side] for side in (arguments.base, arguments.head)
+    )
+    claim(arguments.out, RESULTS)
     notices = unmatched_notice(policy, [*base, *head])
+    for notice in notices:
+        say(f"note: {notice}")
     if policy.cells:
         base, head = ([_chosen(sample, policy) for sample in side] for side in (base, head))
     pairs = list(zip(base, head, strict=False))

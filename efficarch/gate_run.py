@@ -68,7 +68,7 @@ def run(request: Request, wishes: Wishes, interpreter: Path, say: Say) -> Judged
         arms = _sides(request, wishes, workspace, interpreter)
         policy, notices = _policy(arms, wishes)
         arms = with_environments(arms, wishes.pythons, policy.install, workspace, say)
-        options = _options(arms, wishes, policy)
+        options = options_of(arms, wishes, policy)
         changed = changed_files(arms)
         judging = _judging(arms, changed, options)
         if judging:
@@ -126,7 +126,12 @@ def _policy(arms: Arms, wishes: Wishes) -> tuple[Policy, list[str]]:
     return base, policy_notice(base, head)
 
 
-def _options(arms: Arms, wishes: Wishes, policy: Policy) -> Options:
+def options_of(arms: Arms, wishes: Wishes, policy: Policy) -> Options:
+    """Return how every process measures.
+
+    Raises:
+        EfficarchError: there are no benchmarks, or only one side has them.
+    """
     suites = wishes.suites or suites_in(arms.head.project)
     if not suites:
         raise EfficarchError(

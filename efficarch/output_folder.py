@@ -16,7 +16,7 @@ _TELLS = {
     "summary.md": r"\A## [✓✕?○] (PASS|FAIL|INCONCLUSIVE|NOT COMPARABLE): ",
     "run.json": r'"efficarch"\s*:',
     "verdicts.json": r'\A\{\s*"exit_code"\s*:',
-    "experiment.json": r'\A\{\s*"base"\s*:',
+    "experiment.json": r'\A\{\s*"(base|format)"\s*:',
     "trials.log": r'\A\{"op_code"',
     "pareto.csv": r"\Amethod,keep,options,latency_ratio,",
     "tuned.toml": rf"\A{WRITTEN_BY_TUNE}",

@@ -164,7 +164,9 @@ class Conductor:
         except Exception as error:
             self._failure = error
         finally:
-            self.close()
+            self.hang_up()
+            for player in self._players.values():
+                player.line.close()
 
     def check(self) -> None:
         """Refuse to go on where no turn can be given any more.
@@ -178,8 +180,8 @@ class Conductor:
                 f"({self._failure}); does measured code write to descriptors it did not open?"
             ) from self._failure
 
-    def close(self) -> None:
-        """Hang up; a process that waits goes on alone."""
+    def hang_up(self) -> None:
+        """End all conversations; a process that waits goes on alone."""
         for player in self._players.values():
             player.line.hang_up()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from efficarch.errors import EfficarchError
 from efficarch.experiment.worktree import SIDES
+from efficarch.output_folder import claim
 from efficarch.store import write_text
 from efficarch.timing import now
 
@@ -63,14 +64,9 @@ class Ledger:
         self._write(concluded=True)
 
     def _lock(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            # held until this process ends, however it does
-            self._descriptor = os.open(self.folder, os.O_RDONLY)
-        except OSError as error:
-            raise EfficarchError(
-                f"cannot write {self.folder}: {error.strerror or error}; choose another folder"
-            ) from error
+        claim(self.folder, (*RESULTS, self._path.name))
+        # held until this process ends, however it does
+        self._descriptor = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -64,7 +64,7 @@ def run_pair(
             with theirs:
                 running[side] = stack.enter_context(_process(start, theirs, lock))
         conductor = conductor_of(connections)
-        stack.callback(conductor.close)
+        stack.callback(conductor.hang_up)
         Thread(target=conductor.run, daemon=True).start()
         end = seconds_now() + timeout_s
         while running and not any(

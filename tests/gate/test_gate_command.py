@@ -1,6 +1,5 @@
 """Claims about what the gate tells: exit codes, Markdown, annotations, and stored files."""
 
-import argparse
 import json
 import re
 from dataclasses import asdict
@@ -9,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from efficarch.cli import main
+from efficarch.conclusion import exit_code
 from efficarch.experiment.ledger import run_file
+from efficarch.experiment.run import Options
+from efficarch.experiment.worktree import Arms, Tree
 from efficarch.gate import Outcome, Verdict
-from efficarch.gate_command import _options, exit_code
+from efficarch.gate_run import Wishes, options_of
 from efficarch.policy import Policy
 from efficarch.record import Estimate
 from tests import samples
@@ -190,23 +192,51 @@ def test_the_policy_in_force_is_shown(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize(
-    ("expression", "cells"), [(None, ("dinov2/*",)), ("norm", None)], ids=["policy", "-k"]
+    ("given", "cells"), [((), ("dinov2/*",)), (("-k", "norm"), None)], ids=["policy", "-k"]
 )
 def test_the_policy_names_the_cells_unless_asked_for_others(
-    expression: str | None, cells: tuple[str, ...] | None
+    tmp_path: Path, given: tuple[str, ...], cells: tuple[str, ...] | None
 ) -> None:
     """What -k selects need not be among them."""
-    arguments = argparse.Namespace(
-        timeout=60,
-        device="cpu",
-        dtype="float32",
-        weights="random",
-        expression=expression,
-        suites="suites",
-        seed=3,
-    )
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "test_a.py").write_text("")
+    tree = Tree(tmp_path, "commit", "tree", Path("python"))
+    wishes = Wishes("main", None, (None, None), None, False, None, Options(given, (), (), 0, 60))
 
-    options = _options(arguments, Policy(cells=("dinov2/*",)))
+    options = options_of(Arms(tree, tree), wishes, Policy(cells=("dinov2/*",)))
 
-    assert options.cells == cells
-    assert _options(arguments, Policy()).cells is None
+    assert (options.suites, options.cells) == (("suites",), cells)
+    assert options_of(Arms(tree, tree), wishes, Policy()).cells is None
+
+
+BRACKETS = """
+[tool.efficarch.gate]
+cells = ["t.py::a[cuda-float16]", "t.py::gone"]
+[[tool.efficarch.gate.cell]]
+cells = "t.py::a[cuda-float16]"
+floor = 0.5
+reason = "noisy"
+"""
+
+
+def test_an_exact_id_names_its_cell_and_an_entry_without_one_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Brackets stand for themselves; what the policy does not name is not judged."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text(BRACKETS)
+    sides = []
+    for side, factor in (("base", 1.0), ("head", 1.2)):
+        sides.append(f"--{side}")
+        for n in range(10):
+            seconds = {"t.py::a[cuda-float16]": 0.1 * factor, "t.py::b": 0.1 * factor}
+            path = tmp_path / f"{side}-{n}.json"
+            seconds = {name: value + 1e-6 * n for name, value in seconds.items()}
+            sides.append(str(plain_file(path, seconds, 2 * n + (side == "head"))))
+
+    code = main(["compare", "--policy", str(policy), "--out", str(tmp_path / "out"), *sides])
+
+    output = capsys.readouterr().out
+    assert (code, "1 PASS" in output) == (0, True)
+    assert output.startswith("note: the policy names cells that there are not (t.py::gone)\n")
+    assert "t.py::gone" in (tmp_path / "out" / "summary.md").read_text()

@@ -6,7 +6,9 @@ from html import unescape
 from cmarkgfm import github_flavored_markdown_to_html
 from cmarkgfm.cmark import Options
 
+from efficarch.conclusion import Judged
 from efficarch.gate import Outcome, Verdict
+from efficarch.policy import Policy
 from efficarch.record import Status
 from reports.gate_view import build_gate
 from reports.render import MARKDOWN_LIMIT, gate_markdown, markdown
@@ -85,7 +87,11 @@ def test_foreign_text_shows_as_it_is_on_github() -> None:
     for source in (
         markdown(build(samples.run(*lines), None, evil)),
         markdown(build(samples.run(*lines), base)),
-        gate_markdown(build_gate([Verdict(evil, Outcome.FAIL, (evil,))], evil, [])),
+        gate_markdown(
+            build_gate(
+                Judged([Verdict(evil, Outcome.FAIL, (evil,))], [], evil, Policy(), (evil,)), []
+            )
+        ),
     ):
         html = github_flavored_markdown_to_html(source, Options.CMARK_OPT_UNSAFE)
         tags = set(re.findall(r"<(/?\w+|!)", html))
