@@ -1,5 +1,6 @@
 """The course of a gate: two sides, measured in pairs, and judged by the base's rules."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -73,6 +74,8 @@ def run(request: Request, wishes: Wishes, interpreter: Path, say: Say) -> Judged
         judging = _judging(arms, changed, options)
         if judging:
             notices.append(f"the head changes what measures it: {listed(judging)}")
+        if os.environ.get("PYTEST_ADDOPTS"):
+            notices.append(f"PYTEST_ADDOPTS is left out ({os.environ['PYTEST_ADDOPTS']!r})")
         for notice in notices:
             say(f"note: {notice}")
         experiment = _experiment(request, arms, options, policy, workspace, lock)

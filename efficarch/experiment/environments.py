@@ -64,6 +64,8 @@ def _built(tree: Tree, folder: Path, install: Sequence[str], *, alone: bool) -> 
     python = folder / "bin" / "python"
     _run([sys.executable, "-m", "venv", str(folder)], tree.path)
     if not alone:
+        # Python 3.11 brings an old one, which would stand before that of this process
+        _run([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools"], tree.path)
         packages = next((folder / "lib").glob("python*/site-packages"))
         chain = "".join(map(CHAIN.format, _own_packages()))
         (packages / "efficarch-gate.pth").write_text(chain, encoding="utf-8")
@@ -91,5 +93,12 @@ def _run(command: Sequence[str], folder: Path) -> None:
     if done.returncode:
         raise EfficarchError(
             f"the environment of a side cannot be built: {shlex.join(command[1:])} failed: "
-            f"{last_line(done.stderr or done.stdout)}"
+            f"{_telling(done.stderr or done.stdout)}"
         )
+
+
+def _telling(output: str) -> str:
+    """Return the line that says what went wrong: pip's own words come after those of a build."""
+    errors = [line for line in output.splitlines() if "error:" in line.lower()]
+    inner = [line for line in errors if line.startswith(" " * 6)]
+    return (inner or errors or [last_line(output)])[-1].strip()

@@ -110,7 +110,7 @@ def wait_until(happened: Callable[[], bool], seconds: float = 60) -> None:
 
 def text_of(path: Path) -> str:
     """Return what is in a file; nothing where there is none."""
-    return path.read_text() if path.is_file() else ""
+    return path.read_text(errors="replace") if path.is_file() else ""
 
 
 def alive(pid: int) -> bool:
