@@ -320,6 +320,7 @@ def test_a_later_pair_of_a_gate_is_warm_sooner() -> None:
         pytest.param(50.0, 1, 20, id="one call fills a round"),
         pytest.param(20.0, 4, 14, id="three calls, made even"),
         pytest.param(0.5, 60, 34, id="no more than sixty"),
+        pytest.param(0.0017, 60, 64, id="nor more than 64 rounds, after each of which it rests"),
     ],
 )
 def test_rounds_of_the_subject_alone_fill_the_time(

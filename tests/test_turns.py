@@ -127,6 +127,14 @@ def test_both_run_as_many_rounds_as_either_wants() -> None:
     assert sum(note.startswith("h a") for note in NOTES) == 6
 
 
+def test_a_quick_side_does_not_keep_a_slow_one_busy() -> None:
+    """It asks for as many rounds as fill a second; of the other's they would fill an hour."""
+    conducted(measuring("b", "a", rounds=6), measuring("h", "a", rounds=30_000))
+
+    assert sum(note.startswith("b a") for note in NOTES) == 4 * 6
+    assert sum(note.startswith("h a") for note in NOTES) == 4 * 6
+
+
 @pytest.mark.parametrize(
     ("base", "head", "alone"),
     [

@@ -118,7 +118,7 @@ class Experiment:
             self.sides[side].tell(each, wanted, self.options.efficarch)
             starts[side] = self._start(side, each)
         collected = _Collected(files)
-        check = plan.cells if first else None
+        named = plan.cells or () if first else ()
 
         def conductor(connections: Mapping[str, socket.socket]) -> Conductor:
             return Conductor(connections, lambda name: collected.place(name, plan))
@@ -128,7 +128,7 @@ class Experiment:
             conductor,
             timeout_s=self.options.timeout_s,
             lock=self.lock,
-            meanwhile=lambda: collected.look(check),
+            meanwhile=lambda: collected.check(named),
         )
 
     def _start(self, side: str, files: Files) -> Start:
@@ -210,50 +210,55 @@ def _troubles(record: ProcessRecord) -> bool:
     return any(each.outcome in ("failed", "error") for each in record.tests.values())
 
 
+SAID = {"collected", "order", "unnamed"}
+"""What an agent says of the tests it has collected."""
+
+
 class _Collected:
     """What the agents said of both sides, as soon as they have."""
 
     def __init__(self, files: Mapping[str, Files]) -> None:
         self._files = files
-        self._order: list[str] = []
         self._seen: dict[str, Any] = {}
         self._checked = False
 
-    def look(self, cells: Sequence[str] | None) -> None:
-        """Read what is there, and refuse patterns that name nothing on either side.
+    def check(self, cells: Sequence[str]) -> None:
+        """Refuse patterns that name nothing on either side, once both have collected.
 
         Raises:
             EfficarchError: there is one.
         """
-        if self._checked:
-            return
-        for side, each in self._files.items():
-            if side not in self._seen and each.collected.is_file():
-                with suppress(OSError, ValueError):
-                    self._seen[side] = json.loads(each.collected.read_bytes())
-        if len(self._seen) < len(self._files):
+        if self._checked or len(self._look()) < len(self._files):
             return
         self._checked = True
-        if any(self._seen[side]["unnamed"] for side in SIDES):
+        if any(said["unnamed"] for said in self._seen.values()):
             return
-        names = [name for side in SIDES for name in self._seen[side]["collected"]]
-        for pattern in cells or ():
+        names = [name for said in self._seen.values() for name in said["collected"]]
+        for pattern in cells:
             if not any(matches(pattern, name) for name in names):
                 raise EfficarchError(
                     f"{pattern!r} in cells of the policy names no cell of either side; mend or "
                     "remove it"
                 )
 
+    def _look(self) -> dict[str, Any]:
+        for side, each in self._files.items():
+            if side not in self._seen and each.collected.is_file():
+                with suppress(OSError, ValueError):
+                    said = json.loads(each.collected.read_bytes())
+                    # measured code could write there too
+                    if isinstance(said, dict) and SAID <= set(said):
+                        self._seen[side] = said
+        return self._seen
+
     def place(self, name: str, plan: ProcessPlan) -> tuple[int, int, tuple[str, str]]:
         """Return what to sort by where two sides stand at different tests.
 
         Ordinary benchmarks go in the order of the base; what only the head has is alone anyway.
         """
-        self.look(None)
-        if not self._order and self._seen:
-            self._order = list(self._seen.get("base", {}).get("order", ()))
+        order = self._look().get("base", {}).get("order", ())
         if "::" in name:
-            return (0, self._order.index(name) if name in self._order else -1, ("", ""))
+            return (0, order.index(name) if name in order else -1, ("", ""))
         return (1, 0, plan.place(name))
 
 

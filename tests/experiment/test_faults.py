@@ -171,6 +171,55 @@ def test_a_process_that_is_killed(repo: Path, tmp_path: Path) -> None:
     assert {"01-base.json", "01-head.json"} <= set(runs(out))
 
 
+def test_a_storm_of_signals(repo: Path, tmp_path: Path) -> None:
+    """An impatient user leaves nothing behind, not even by pressing while it tidies up."""
+    process = gate(repo, "--base", "HEAD", "--out", str(tmp_path / "out"))
+    wait_for(tmp_path / "out" / "experiment.json")
+    for _time in range(60):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.005)
+        if process.poll() is not None:
+            break
+    _output, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 2
+    assert errors.count("\n") == 1
+
+
+GARBAGE = """
+import os
+
+
+def speak():
+    for number in range(3, 64):
+        try:
+            if os.readlink(f"/proc/self/fd/{number}").startswith("socket:"):
+                os.write(number, {rubbish})
+        except OSError:
+            continue
+
+
+def step(name):
+    speak()
+"""
+
+
+@pytest.mark.parametrize("rubbish", ["[1, 2]", '{"ready": 1, "rounds": "many"}', "no json"])
+def test_a_process_that_spoils_the_turns(repo: Path, tmp_path: Path, rubbish: str) -> None:
+    """Nobody waits for a turn that never comes: the pair ends at once, with a word on why."""
+    commit(
+        repo, "speaks", {"work.py": GARBAGE.replace("{rubbish}", repr(rubbish.encode() + b"\n"))}
+    )
+
+    code, _output, errors = finished(
+        repo, "--base", "HEAD~1", "--timeout", "60", "--out", str(tmp_path / "out")
+    )
+
+    assert code == 2
+    assert "broke the rules of taking turns" in errors
+    assert errors.count("\n") == 1
+
+
 def test_a_process_that_hangs(repo: Path, tmp_path: Path) -> None:
     """It is stopped, with all it started, a child in a session of its own included."""
     flag = tmp_path / "pid"

@@ -1,0 +1,241 @@
+"""How tests ended: what fails in the head alone is FAIL, and nothing that was left out passes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.experiment.scratch import (
+    BENCHMARK,
+    PROJECT,
+    SETUP,
+    STEP,
+    commit,
+    finished,
+    git,
+    out_of,
+    strangers,
+)
+
+TWO = """
+import pytest
+from acclib import step
+
+
+def test_step(benchmark):
+    benchmark.pedantic(step, rounds=20)
+
+
+def test_two(benchmark):
+    benchmark.pedantic(step, rounds=20)
+    assert step() == {total}
+"""
+TOTAL = sum(range(20_000))
+GOOD = TWO.format(total=TOTAL)
+
+
+@pytest.fixture
+def project(alone: Path) -> Path:
+    """A project with two benchmarks, one of which checks what it measured."""
+    repo = strangers(alone / "flat")
+    git(repo, "reset", "--quiet", "--hard", "HEAD~1")
+    commit(repo, "two", {"benchmarks/test_step.py": GOOD})
+    return repo
+
+
+def outcomes(repo: Path) -> dict[str, tuple[str, str]]:
+    """Return the outcome with its reasons by the name of the test."""
+    data = json.loads((out_of(repo) / "verdicts.json").read_text())["verdicts"]
+    return {v["cell_id"].rpartition("::")[2]: (v["outcome"], "; ".join(v["reasons"])) for v in data}
+
+
+WRONG = {"acclib/__init__.py": STEP.replace("sum(range(20_000))", "sum(range(20_000)) + 1")}
+RAISES = {"acclib/__init__.py": STEP.replace("return", "raise ValueError('no more')\n    return")}
+EXCUSED = {
+    **WRONG,
+    "benchmarks/test_step.py": GOOD.replace(
+        "def test_two", "@pytest.mark.xfail(reason='known')\ndef test_two"
+    ),
+}
+TEARDOWN = {
+    "benchmarks/conftest.py": "import pytest\n\n\n@pytest.fixture(autouse=True)\ndef tidy():\n"
+    "    yield\n    raise OSError('disk')\n"
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "cell", "words"),
+    [
+        pytest.param(WRONG, "test_two", "fails in the head and not in the base", id="asserts"),
+        pytest.param(EXCUSED, "test_two", "excused by xfail: AssertionError", id="xfail"),
+        pytest.param(RAISES, "test_step", "ValueError: no more", id="raises"),
+        pytest.param(TEARDOWN, "test_step", "raised: OSError: disk", id="teardown"),
+    ],
+)
+def test_what_fails_in_the_head_alone_fails(
+    project: Path, files: dict[str, str], cell: str, words: str
+) -> None:
+    """By its own words; what it said stays to be read."""
+    commit(project, "breaks", files)
+
+    code, output, _errors = finished(project, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert code == 1, output
+    assert outcomes(project)[cell][0] == "fail"
+    assert words in outcomes(project)[cell][1]
+    assert (out_of(project) / "runs" / "01-head.log").is_file() or cell == "test_two"
+
+
+def test_what_fails_on_both_sides_is_not_compared_where_nothing_was_measured(
+    project: Path,
+) -> None:
+    """It is no fault of the head's, and no pass."""
+    commit(project, "broken", RAISES)
+    commit(project, "still broken", {"README.md": "x\n"})
+
+    code, _output, _errors = finished(project, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert code == 4
+    assert {outcome for outcome, _why in outcomes(project).values()} == {"not comparable"}
+
+
+def test_what_the_head_skips_is_no_pass(project: Path) -> None:
+    """With the reason it gives."""
+    skips = GOOD.replace("def test_two", "@pytest.mark.skip(reason='too slow')\ndef test_two")
+    commit(project, "skips", {"benchmarks/test_step.py": skips})
+
+    code, _output, _errors = finished(project, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert code == 4
+    outcome, why = outcomes(project)["test_two"]
+    assert (outcome, "too slow" in why) == ("not comparable", True)
+
+
+def test_what_the_head_removes_is_no_pass_and_what_it_adds_is_told(project: Path) -> None:
+    """A new one alone leaves the exit code as it is."""
+    commit(project, "one", {"benchmarks/test_step.py": BENCHMARK})
+
+    assert finished(project, "--base", "HEAD~1", "--head", "HEAD")[0] == 4
+    assert outcomes(project)["test_two"][1].startswith("gone")
+    assert finished(project, "--base", "HEAD", "--head", "HEAD~1")[0] == 0
+    assert outcomes(project)["test_two"][1].startswith("new")
+
+
+def test_logs_go_only_where_all_went_well(project: Path) -> None:
+    """They say what the page cannot."""
+    assert finished(project, "--base", "HEAD")[0] == 0
+    assert list((out_of(project) / "runs").glob("*.log")) == []
+    commit(project, "breaks", WRONG)
+
+    assert finished(project, "--base", "HEAD~1", "--head", "HEAD")[0] == 1
+
+    log = out_of(project) / "runs" / "01-head.log"
+    assert "assert 199990001 ==" in log.read_text()
+
+
+PATTERNS = {
+    "nothing": ('cells = ["benchmarks/*::test_tow"]', 2, "'benchmarks/*::test_tow' in cells"),
+    "one": ('cells = ["*::test_two"]', 0, "1 PASS"),
+    "an exact id": ('cells = ["benchmarks/test_step.py::test_step"]', 0, "1 PASS"),
+    "one of two": ('cells = ["*::test_two", "*::test_three"]', 2, "names no cell of either side"),
+}
+
+
+@pytest.mark.parametrize(("line", "code", "words"), PATTERNS.values(), ids=PATTERNS)
+def test_cells_of_the_policy(project: Path, line: str, code: int, words: str) -> None:
+    """They choose among the tests of any project; a pattern without one is refused at once."""
+    commit(project, "chooses", {"pyproject.toml": SETUP + PROJECT + line + "\n"})
+    commit(project, "equal", {"README.md": "x\n"})
+
+    found, output, errors = finished(project, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert found == code
+    assert words in output + errors
+    assert not list((out_of(project) / "runs").glob("*.partial"))
+
+
+def test_an_entry_for_cells_that_are_not_there_is_said(project: Path) -> None:
+    """A floor that holds for nothing protects nothing."""
+    entry = '[[tool.efficarch.gate.cell]]\ncells = "*::test_tow"\nfloor = 0.95\nreason = "noisy"\n'
+    commit(project, "chooses", {"pyproject.toml": SETUP + PROJECT + entry})
+    commit(project, "equal", {"README.md": "x\n"})
+
+    code, output, _errors = finished(project, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert code == 0
+    assert "note: the policy names cells that there are not (*::test_tow)" in output
+
+
+def test_tests_that_measure_nothing_are_not_run(project: Path) -> None:
+    """Twice a pair, for minutes, as where the benchmarks lie among the unit tests."""
+    unit = "import pathlib\n\n\ndef test_unit():\n    raise SystemExit('ran')\n"
+    commit(project, "with unit tests", {"benchmarks/test_unit.py": unit})
+
+    code, output, _errors = finished(project, "--base", "HEAD")
+
+    assert (code, "2 PASS" in output) == (0, True)
+
+
+NOTHING = {"benchmarks/test_step.py": "def test_unit():\n    pass\n"}
+
+
+def test_without_a_benchmark_there_is_nothing_to_gate(project: Path) -> None:
+    """It says what it looked for and where."""
+    commit(project, "no benchmark", NOTHING)
+
+    code, _output, errors = finished(project, "--base", "HEAD")
+
+    assert code == 2
+    assert "no test in benchmarks uses the fixture benchmark" in errors
+
+
+CONFIGURATIONS = {
+    "disabled": "--benchmark-disable",
+    "skipped": "--benchmark-skip",
+    "stops at the first": "-x",
+    "compared": "--benchmark-autosave --benchmark-compare-fail=min:5%",
+}
+
+
+@pytest.mark.parametrize("options", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_a_projects_own_options_do_not_keep_a_gate_from_measuring(
+    project: Path, options: str
+) -> None:
+    """What they do in its other runs is not what a gate is for."""
+    commit(project, "options", {"pytest.ini": f"[pytest]\naddopts = {options}\n"})
+    commit(project, "equal", {"README.md": "x\n"})
+
+    code, output, errors = finished(project, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert (code, "2 PASS" in output) == (0, True), errors
+
+
+def test_plugins_that_distribute_do_not(project: Path) -> None:
+    """pytest-xdist would measure nothing at all."""
+    pytest.importorskip("xdist", reason="pytest-xdist is not installed here")
+    commit(project, "options", {"pytest.ini": "[pytest]\naddopts = -n 2 --dist loadscope\n"})
+    commit(project, "equal", {"README.md": "x\n"})
+
+    assert finished(project, "--base", "HEAD~1", "--head", "HEAD")[0] == 0
+
+
+NESTED = """
+import subprocess, sys
+
+
+def test_nested(benchmark, tmp_path):
+    (tmp_path / "test_inner.py").write_text("def test_inner(benchmark):\\n    benchmark(int)\\n")
+    command = [sys.executable, "-m", "pytest", "-q", str(tmp_path)]
+    done = benchmark.pedantic(lambda: subprocess.run(command, cwd=tmp_path), rounds=1)
+    assert done.returncode == 0
+"""
+
+
+def test_pytest_inside_a_benchmark_does_not_take_itself_for_the_gates(project: Path) -> None:
+    """It neither waits for a turn nor speaks for its parent."""
+    commit(project, "nested", {"benchmarks/test_nested.py": NESTED})
+
+    code, _output, errors = finished(project, "--base", "HEAD", "-k", "nested")
+
+    assert code in (0, 3), errors
+    assert outcomes(project).keys() == {"test_nested"}
