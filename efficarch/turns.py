@@ -130,7 +130,7 @@ class _Player:
     def listen(self) -> None:
         """Wait until the process enters a cell, stands ready at one, leaves one, or has ended."""
         message = self.line.receive() or {}
-        if not isinstance(message, dict):
+        if not isinstance(message, dict) or type(message.get("rounds", 0)) is not int:
             raise ValueError(f"{message!r} is no message")
         self.entering, self.rounds = message.get("enter"), message.get("rounds")
         self.leaving = "left" in message
@@ -138,7 +138,10 @@ class _Player:
     def go(self) -> bool:
         """Let it run a round, and say whether it did."""
         self.line.send("go")
-        return bool(self.line.receive() == "done")
+        answer = self.line.receive()
+        if answer not in ("done", "stop", None):
+            raise ValueError(f"{answer!r} is no end of a round")
+        return bool(answer == "done")
 
 
 class Conductor:

@@ -44,7 +44,8 @@ def signals_as_interrupts() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # the command is ending as it was asked to; asking again must not spoil how
+            signal.signal(number, signal.SIG_IGN if _interrupts.raised else handler)
 
 
 @contextmanager

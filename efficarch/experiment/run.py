@@ -247,7 +247,7 @@ class _Collected:
                 with suppress(OSError, ValueError):
                     said = json.loads(each.collected.read_bytes())
                     # measured code could write there too
-                    if isinstance(said, dict) and SAID <= set(said):
+                    if isinstance(said, dict) and set(said) >= SAID:
                         self._seen[side] = said
         return self._seen
 
