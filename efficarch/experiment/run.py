@@ -168,7 +168,8 @@ class Experiment:
     def _check_measured(self, files: Mapping[str, Files]) -> None:
         """Refuse a pair in which neither side had anything to measure."""
         records = [load_record(each.record) for each in files.values()]
-        if any(record.tests for record in records):
+        written = any(each.partial.is_file() for each in files.values())
+        if written or any(record.tests for record in records):
             return
         where = ", ".join(self.options.suites)
         if any(record.collected for record in records):

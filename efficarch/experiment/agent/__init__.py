@@ -18,7 +18,7 @@ import pytest
 from .lockstep import Lockstep
 from .origins import origins
 from .outcomes import Outcomes
-from .selection import Selection, facts_of, is_cell, name_of, settings_of
+from .selection import Selection, facts_of, is_cell, is_unnamed, name_of, settings_of
 
 VARIABLE = "EFFICARCH_GATE_AGENT"
 """Names the file that says what to do; a process started by a measured one must not see it."""
@@ -77,8 +77,7 @@ class Agent:
         config.hook.pytest_deselected(items=selection.left_out)
         self.facts = {
             "collected": [name_of(item) for item in selection.benchmarks],
-            # an efficarch from before cells had their names at collection
-            "unnamed": sum(is_cell(i) and name_of(i) == i.nodeid for i in selection.benchmarks),
+            "unnamed": sum(map(is_unnamed, selection.benchmarks)),
             "not_benchmarks": selection.not_benchmarks,
             "cells": {name_of(item): facts_of(item) for item in selection.kept},
         }
@@ -110,7 +109,9 @@ class Agent:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Note how a test ended."""
         report = yield
-        self.outcomes.note(name_of(item), report, call)
+        # an efficarch that does not say what its cells are called tells in its own file
+        if not is_unnamed(item):
+            self.outcomes.note(name_of(item), report, call)
         return report
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -96,7 +96,8 @@ def _copies(
         yield from _unbuilt(loaded, own, installed)
         return
     for name, path in loaded.items():
-        if path in installed and not _within(path, own):
+        # what an editable installation puts there only leads to the code
+        if path in installed and not _within(path, own) and "editable" not in path.name:
             yield name, path, "a copy that was installed once, for neither side"
 
 

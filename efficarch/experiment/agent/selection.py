@@ -66,6 +66,11 @@ def is_cell(item: pytest.Item) -> bool:
     return "efficarch_clock" in getattr(item, "fixturenames", ())
 
 
+def is_unnamed(item: pytest.Item) -> bool:
+    """Whether a cell is of an efficarch from before cells had their names at collection."""
+    return is_cell(item) and not hasattr(item, "efficarch_cell")
+
+
 def name_of(item: pytest.Item) -> str:
     """Return the cell of a test: what efficarch's plugin called it, or pytest's own id."""
     return str(getattr(item, "efficarch_cell", item.nodeid))
