@@ -130,7 +130,8 @@ def _borrow(repository: Repository, path: Path) -> None:
     (own / "objects" / "info").mkdir(exist_ok=True)
     (own / "objects" / "info" / "alternates").write_bytes(os.fsencode(repository.objects) + b"\n")
     refs = repository.git("for-each-ref", "--format=%(objectname) %(refname)")
-    (own / "packed-refs").write_bytes(b"# pack-refs with: sorted \n" + os.fsencode(refs) + b"\n")
+    if refs:
+        (own / "packed-refs").write_bytes(os.fsencode(f"# pack-refs with: sorted \n{refs}\n"))
     for name in ("shallow", "info/attributes", "info/exclude"):
         theirs = repository.path(name)
         if theirs.is_file():

@@ -1,0 +1,180 @@
+"""Claims about what a checkout says of its project."""
+
+from pathlib import Path
+
+import pytest
+
+from efficarch.experiment.project import (
+    compiled_parts,
+    distribution_name,
+    import_folders,
+    project_folder,
+    pytest_settings,
+)
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    """Write files into a folder and return it."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return folder
+
+
+LAYOUTS = {
+    "flat": ({"acclib/__init__.py": ""}, ["."]),
+    "src": ({"src/acclib/__init__.py": ""}, ["src", "."]),
+    "a package called src": ({"src/__init__.py": ""}, ["."]),
+    "setuptools": (
+        {
+            "lib/a/__init__.py": "",
+            "pyproject.toml": '[tool.setuptools]\npackage-dir = {"" = "lib"}',
+        },
+        ["lib", "."],
+    ),
+    "setup.cfg": (
+        {"lib/a/__init__.py": "", "setup.cfg": "[options]\npackage_dir =\n    =lib\n"},
+        ["lib", "."],
+    ),
+    "setup.cfg, find": (
+        {"lib/a/__init__.py": "", "setup.cfg": "[options.packages.find]\nwhere = lib\n"},
+        ["lib", "."],
+    ),
+    "pdm": (
+        {"lib/a/__init__.py": "", "pyproject.toml": '[tool.pdm.build]\npackage-dir = "lib"'},
+        ["lib", "."],
+    ),
+    "maturin": (
+        {"python/a/__init__.py": "", "pyproject.toml": '[tool.maturin]\npython-source = "python"'},
+        ["python", "."],
+    ),
+    "uv": (
+        {
+            "lib/a/__init__.py": "",
+            "pyproject.toml": '[tool.uv.build-backend]\nmodule-root = "lib"',
+        },
+        ["lib", "."],
+    ),
+    "hatch, sources": (
+        {
+            "lib/a/__init__.py": "",
+            "pyproject.toml": '[tool.hatch.build.targets.wheel]\nsources = ["lib"]',
+        },
+        ["lib", "."],
+    ),
+    "outside": (
+        {"pyproject.toml": '[tool.setuptools.packages.find]\nwhere = ["../elsewhere", "/tmp"]'},
+        ["."],
+    ),
+    "nonsense": (
+        {"pyproject.toml": "tool = 5\n[project", "setup.cfg": "no section\n", "src/a.py": ""},
+        ["src", "."],
+    ),
+    "of wrong types": (
+        {"pyproject.toml": "tool = 5\nproject = [1]\n", "src/a.py": ""},
+        ["src", "."],
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "folders"), LAYOUTS.values(), ids=LAYOUTS)
+def test_code_is_looked_for_where_the_project_has_it(
+    tmp_path: Path, files: dict[str, str], folders: list[str]
+) -> None:
+    """Inside the project, and last in its own folder."""
+    project = write(tmp_path / "project", files)
+
+    found = import_folders(project)
+
+    assert [path.relative_to(project).as_posix() for path in found] == folders
+
+
+NAMES = {
+    '[project]\nname = "a-b"\n': "a-b",
+    '[tool.poetry]\nname = "c"\n': "c",
+    "[project]\nname = 5\n": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize(("text", "name"), NAMES.items())
+def test_the_name_of_a_distribution(tmp_path: Path, text: str, name: str | None) -> None:
+    """By which what was installed of it is known."""
+    write(tmp_path, {"pyproject.toml": text})
+
+    assert distribution_name(tmp_path) == name
+
+
+def test_the_name_in_an_older_project(tmp_path: Path) -> None:
+    """In setup.cfg, and none where it is only known to a program."""
+    assert distribution_name(write(tmp_path, {"setup.cfg": "[metadata]\nname = old\n"})) == "old"
+    assert distribution_name(write(tmp_path / "b", {"setup.py": "setup(name='x')"})) is None
+
+
+COMPILED = {
+    "maturin": ({"pyproject.toml": '[build-system]\nbuild-backend = "maturin"'}, "maturin"),
+    "scikit-build": (
+        {"pyproject.toml": '[build-system]\nbuild-backend = "scikit_build_core.build"'},
+        "scikit_build_core",
+    ),
+    "cython": (
+        {"pyproject.toml": '[build-system]\nrequires = ["setuptools", "Cython>=3"]'},
+        "cython in build-system.requires",
+    ),
+    "torch": (
+        {"pyproject.toml": '[build-system]\nrequires = ["setuptools", "torch==2.11"]'},
+        "torch in build-system.requires",
+    ),
+    "ext-modules": (
+        {"pyproject.toml": '[tool.setuptools]\next-modules = [{name = "a"}]'},
+        "ext-modules in pyproject.toml",
+    ),
+    "setup.py": ({"setup.py": "setup(ext_modules=[e])"}, "ext_modules in setup.py"),
+    "CUDA": ({"setup.py": "CUDAExtension('a', ['a.cu'])"}, "CUDAExtension in setup.py"),
+    "hatch": ({"pyproject.toml": "[tool.hatch.build.hooks.cython]\n"}, "a build hook of hatch"),
+    "poetry": ({"pyproject.toml": '[tool.poetry.build]\nscript = "b.py"'}, "a build script"),
+    "pure": (
+        {
+            "pyproject.toml": '[build-system]\nrequires = ["setuptools", "cythonize-not"]',
+            "setup.py": "setup(name='extension')",
+        },
+        None,
+    ),
+    "nothing": ({}, None),
+}
+
+
+@pytest.mark.parametrize(("files", "words"), COMPILED.values(), ids=COMPILED)
+def test_what_has_to_be_compiled_is_seen(
+    tmp_path: Path, files: dict[str, str], words: str | None
+) -> None:
+    """By how the project says that it is built, in words that name it."""
+    found = compiled_parts(write(tmp_path, files))
+
+    assert (found is None) if words is None else (found is not None and words in found)
+
+
+def test_a_project_is_the_nearest_folder_that_says_so(tmp_path: Path) -> None:
+    """Up to the top of the repository and not beyond it."""
+    write(tmp_path, {"pyproject.toml": "", "top/a/setup.py": "", "top/a/b/c/x": "", "top/d/x": ""})
+    top = tmp_path / "top"
+
+    assert project_folder(top, top / "a" / "b" / "c") == top / "a"
+    assert project_folder(top, top / "d") == top
+    assert project_folder(top, tmp_path / "elsewhere") == top
+
+
+def test_only_what_is_said_to_pytest_counts(tmp_path: Path) -> None:
+    """Each file with its own section."""
+    files = {
+        "pytest.ini": "[pytest]\naddopts = -x\n",
+        "tox.ini": "[tox]\nenv_list = a\n[pytest]\nminversion = 8\n",
+        "setup.cfg": "[metadata]\nname = a\n",
+        "pyproject.toml": "[tool.ruff]\nline-length = 80\n",
+    }
+
+    assert pytest_settings(write(tmp_path, files)) == {
+        "pytest.ini": files["pytest.ini"],
+        "tox.ini": {"minversion": "8"},
+    }

@@ -1,0 +1,266 @@
+"""Claims about the two sides: what is checked out is what was asked for, and nothing is written."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from efficarch.errors import EfficarchError
+from efficarch.experiment import worktree
+from efficarch.experiment.git import Git
+from efficarch.experiment.repository import find_repository
+from efficarch.experiment.worktree import (
+    Arms,
+    changed_files,
+    changes,
+    check_out,
+    check_out_snapshot,
+)
+from tests.experiment.scratch import commit, fingerprint, git, started
+
+PYTHON = Path("python")
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Iterator[Path]:
+    """A repository of two files; afterwards it holds what it held."""
+    made = started(tmp_path / "repo", {"a.py": "A = 1\n", "deep/b.py": "B = 1\n"})
+    yield made
+    assert git(made, "worktree", "list").count("\n") == 0
+    assert git(made, "fsck", "--no-dangling") == ""
+
+
+def snapshot(repo: Path, work: Path, *without: Path) -> worktree.Tree:
+    """Check the working tree out into a folder."""
+    return check_out_snapshot(find_repository(repo), work / "head", PYTHON, without=without)
+
+
+def base_of(repo: Path, name: str, path: Path) -> worktree.Tree:
+    """Check a commit out into a folder."""
+    repository = find_repository(repo)
+    return check_out(repository, repository.resolve(name), path, PYTHON)
+
+
+def test_a_commit_is_checked_out_with_its_history(repo: Path, tmp_path: Path) -> None:
+    """Tags and all, as tools ask for them; without a file or a line more in the repository."""
+    git(repo, "tag", "v1")
+    first = git(repo, "rev-parse", "HEAD")
+    commit(repo, "two", {"a.py": "A = 2\n"})
+    before = fingerprint(repo)
+
+    tree = base_of(repo, first, tmp_path / "work" / "base")
+
+    assert (tree.path / "a.py").read_text() == "A = 1\n"
+    assert git(tree.path, "describe", "--tags", "--dirty") == "v1"
+    assert (changes(tree), fingerprint(repo)) == ([], before)
+
+
+def test_a_snapshot_is_the_working_tree_as_it_is(repo: Path, tmp_path: Path) -> None:
+    """Changed, new, deleted and staged files; not those that are ignored or left out."""
+    (repo / "a.py").write_text("A = 2\n")
+    (repo / "deep" / "b.py").unlink()
+    (repo / "new file.py").write_text("N = 1\n")
+    (repo / "staged.py").write_text("S = 1\n")
+    git(repo, "add", "staged.py")
+    (repo / ".gitignore").write_text("*.env\n")
+    (repo / "secret.env").write_text("x")
+    (repo / "out").mkdir()
+    (repo / "out" / "page.html").write_text("x")
+    status = git(repo, "status", "--porcelain")
+    before = fingerprint(repo)
+
+    head = snapshot(repo, tmp_path / "work", repo / "out", Path("/elsewhere"))
+
+    names = {p.relative_to(head.path).as_posix() for p in head.path.rglob("*") if p.is_file()}
+    assert {name for name in names if not name.startswith(".git/")} == {
+        ".gitignore",
+        "a.py",
+        "new file.py",
+        "staged.py",
+    }
+    assert (head.path / "a.py").read_text() == "A = 2\n"
+    assert fingerprint(repo) == before
+    assert git(repo, "status", "--porcelain") == status
+    base = base_of(repo, "HEAD", tmp_path / "work" / "base")
+    assert set(changed_files(Arms(base, head))) == {
+        ".gitignore",
+        "a.py",
+        "deep/b.py",
+        "new file.py",
+        "staged.py",
+    }
+
+
+def test_a_snapshot_of_an_unchanged_tree_is_its_commit(repo: Path, tmp_path: Path) -> None:
+    """By what is in it, whenever it was made."""
+    head = snapshot(repo, tmp_path / "work")
+
+    assert head.tree == git(repo, "rev-parse", "HEAD^{tree}")
+
+
+def test_a_sparse_checkout_loses_nothing(repo: Path, tmp_path: Path) -> None:
+    """What it leaves out is there on both sides."""
+    git(repo, "sparse-checkout", "set", "--no-cone", "/a.py")
+    assert not (repo / "deep").exists()
+
+    head = snapshot(repo, tmp_path / "work")
+
+    assert (head.path / "deep" / "b.py").read_text() == "B = 1\n"
+
+
+def test_files_that_git_was_told_to_overlook_are_measured(repo: Path, tmp_path: Path) -> None:
+    """A change is a change, also of a file that is assumed to have none."""
+    git(repo, "update-index", "--assume-unchanged", "a.py")
+    git(repo, "update-index", "--skip-worktree", "deep/b.py")
+    (repo / "a.py").write_text("A = 2\n")
+    (repo / "deep" / "b.py").write_text("B = 2\n")
+
+    head = snapshot(repo, tmp_path / "work")
+
+    assert (head.path / "a.py").read_text() == "A = 2\n"
+    assert (head.path / "deep" / "b.py").read_text() == "B = 2\n"
+
+
+def test_much_that_git_does_not_track_is_refused(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the largest file and what to do; what is ignored or left out does not count."""
+    monkeypatch.setattr(worktree, "SNAPSHOT_MB", 1)
+    (repo / ".gitignore").write_text("ignored\n")
+    for name in ("ignored", "out/page", "weights.bin"):
+        (repo / name).parent.mkdir(exist_ok=True)
+        (repo / name).write_bytes(bytes(1_100_000))
+
+    with pytest.raises(EfficarchError) as caught:
+        snapshot(repo, tmp_path / "work", repo / "out")
+
+    assert str(caught.value).startswith(
+        "the working tree holds 1 MB in files that git does not track (the largest is "
+        "'weights.bin'), and a snapshot takes at most 1 MB; ignore them"
+    )
+    (repo / "weights.bin").unlink()
+    assert snapshot(repo, tmp_path / "other", repo / "out")
+
+
+def test_a_nested_repository_is_taken_along(repo: Path, tmp_path: Path) -> None:
+    """One that nobody added as a submodule, at its own commit."""
+    started(repo / "vendor", {"v.py": "V = 1\n"})
+
+    head = snapshot(repo, tmp_path / "work")
+
+    assert (head.path / "vendor" / "v.py").read_text() == "V = 1\n"
+    commit(repo / "vendor", "two", {"v.py": "V = 2\n"})
+    (repo / "vendor" / "v.py").write_text("V = 3\n")
+    with pytest.raises(EfficarchError, match="the submodule vendor has changes"):
+        snapshot(repo, tmp_path / "other")
+
+
+def test_a_shallow_clone(repo: Path, tmp_path: Path) -> None:
+    """What it has can be checked out; its end of history is no fault."""
+    commit(repo, "two", {"a.py": "A = 2\n"})
+    commit(repo, "three", {"a.py": "A = 3\n"})
+    shallow = tmp_path / "shallow"
+    git(tmp_path, "clone", "--quiet", "--depth=2", f"file://{repo}", str(shallow))
+
+    tree = base_of(shallow, "HEAD~1", tmp_path / "work" / "base")
+
+    assert (tree.path / "a.py").read_text() == "A = 2\n"
+    assert git(tree.path, "log", "--format=%s") == "two"
+
+
+def test_a_repository_with_longer_hashes(tmp_path: Path) -> None:
+    """SHA-256 in place of SHA-1."""
+    path = tmp_path / "repo"
+    subprocess.run(["git", "init", "-q", "--object-format=sha256", str(path)], check=True)
+    (path / "a.py").write_text("A = 1\n")
+
+    head = snapshot(path, tmp_path / "work")
+
+    assert len(head.commit) == 64
+    assert (head.path / "a.py").is_file()
+
+
+def test_names_that_are_not_utf_8(repo: Path, tmp_path: Path) -> None:
+    """A file is a file."""
+    name = b"caf\xe9.py"
+    with open(bytes(repo) + b"/" + name, "w") as file:  # noqa: PTH123 - the name is no text
+        file.write("C = 1\n")
+
+    head = snapshot(repo, tmp_path / "work")
+
+    assert name in {bytes(path.name, "utf-8", "surrogateescape") for path in head.path.iterdir()}
+
+
+def test_hooks_and_programs_of_the_user_do_not_run(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither for what the gate asks git nor in the sides, by whichever configuration."""
+    ran = tmp_path / "ran"
+    script = tmp_path / "hooks" / "post-checkout"
+    script.parent.mkdir()
+    script.write_text(f"#!/bin/sh\necho ran >> {ran}\n")
+    script.chmod(0o755)
+    (tmp_path / "fsmonitor").write_text(f"#!/bin/sh\necho ran >> {ran}\n")
+    (tmp_path / "fsmonitor").chmod(0o755)
+    for number, (key, value) in enumerate(
+        (("core.hooksPath", str(script.parent)), ("core.fsmonitor", str(tmp_path / "fsmonitor")))
+    ):
+        git(repo, "config", key, value)
+        monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", key)
+        monkeypatch.setenv(f"GIT_CONFIG_VALUE_{number}", value)
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "2")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".gitconfig").write_text(f"[core]\n\thooksPath = {script.parent}\n")
+
+    head = snapshot(repo, tmp_path / "work")
+    Git(head.path)("status")
+    monkeypatch.delenv("GIT_CONFIG_COUNT")
+    subprocess.run(["git", "-C", str(head.path), "checkout", "-q", "HEAD"], check=True)
+
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "named"),
+    [
+        ("a.py", "A = 2\n", ["a.py"]),
+        ("new.py", "", ["new.py"]),
+        ("deep/pytest.ini", "", ["deep/pytest.ini"]),
+        ("results.csv", "1,2", []),
+    ],
+)
+def test_a_tree_that_was_changed_is_seen(
+    repo: Path, tmp_path: Path, name: str, text: str, named: list[str]
+) -> None:
+    """What is tracked, and what is new if it may run or configure; results may be written."""
+    tree = base_of(repo, "HEAD", tmp_path / "work" / "base")
+
+    (tree.path / name).write_text(text)
+
+    assert changes(tree) == named
+
+
+def test_a_tree_without_its_repository_is_no_tree(repo: Path, tmp_path: Path) -> None:
+    """Git does not go on looking in the folders above."""
+    tree = base_of(repo, "HEAD", repo / "work" / "base")
+    (tree.path / ".git").rename(tmp_path / "gone")
+
+    with pytest.raises(EfficarchError, match="git status failed"):
+        changes(tree)
+
+
+def test_a_repository_of_another_user_is_said(repo: Path) -> None:
+    """With git's own remedy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+        with pytest.raises(EfficarchError, match=r"git does not trust .*safe.directory"):
+            find_repository(repo)
+
+
+def test_git_that_is_not_there_is_said(repo: Path) -> None:
+    """The gate needs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", "")
+        with pytest.raises(EfficarchError, match="git is not installed"):
+            find_repository(repo)
