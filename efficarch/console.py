@@ -143,7 +143,7 @@ def _fault(error: BaseException) -> int:
         where = f"its traceback could not be kept ({reason.strerror})"
     complain(
         f"this is a fault of efficarch, not a verdict: {what}; {where}; please report it to the "
-        "project as its docs/security.md says"
+        "efficarch project, as its docs/security.md says"
     )
     return FAULT
 

@@ -21,12 +21,12 @@ _BREAK = "\N{ZERO WIDTH SPACE}"
 
 # where GitHub would see an address, a person, an issue, a picture or a formula
 _REFERENCES = re.compile(
-    r"(?<=@)|(?<=#)(?=\d)|(?<=gh-)(?=\d)|(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?<=mailto:)|(?<=xmpp:)"
-    r"|(?<=:)(?=[\w+-]+:)|(?=\$)|(?<=\$)",
+    r"(?<=@)|(?<=#)(?=\d)|(?<=gh-)(?=\d)|(?<=:)(?=//)|(?<=www)(?=\.)"
+    r"|(?<=:)(?=[\w+-]+:)|(?=\$)",
     re.IGNORECASE,
 )
 # GitHub links these where the repository has such a commit
-_HASH = re.compile(r"\b[0-9a-f]{7,40}\b", re.IGNORECASE)
+_HASH = re.compile(r"(?<![0-9a-z])[0-9a-f]{7,40}(?![0-9a-z])", re.IGNORECASE)
 _SHORT_OF_A_HASH = 6
 
 # what Markdown reads as a heading, list, rule, table or task where it begins a line

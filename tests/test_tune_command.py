@@ -44,6 +44,20 @@ def test_bad_input_gets_one_sentence(
     assert not list(out.glob("*"))
 
 
+def test_a_search_overwrites_nothing_of_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Limits that somebody wrote by hand look like those of a search; they stay, and it stops."""
+    budgets = tmp_path / "budgets.toml"
+    budgets.write_text("[[limit]]\n", encoding="utf-8")
+
+    assert main([*GOOD, "--device", "cpu", "--out", str(tmp_path)]) == 2
+
+    assert "budgets.toml was not written by efficarch; choose" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["budgets.toml"]
+    assert budgets.read_text(encoding="utf-8") == "[[limit]]\n"
+
+
 def test_a_search_leaves_its_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

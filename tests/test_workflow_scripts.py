@@ -328,7 +328,7 @@ HIDING = """
 
 --> <details><summary>x</summary><table><tr><td> <!-- ~~~
 ```
-<script>a</script> <img src=x> <http://a.b> https://a.b www.a.b [x](//a.b) \\[x](http://a.b)
+<script>a</script> <img src=x> <http://a.b> https://a.b www.a.b _www.a.b [x](//a.b) \\[x](http://a.b)
 ![x](http://a.b/c.png) [ref] @name @team/x a@b.c #12 owner/repo#2 GH-12 &#64;name &#35;12 ##3#4
 [ref]: http://a.b
 """

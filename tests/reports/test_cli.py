@@ -112,6 +112,22 @@ def test_unwritable_folder_is_one_sentence(
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.parametrize("option", ["-o", "--summary"])
+def test_files_of_others_are_not_overwritten(
+    option: str, run_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither by the page nor by the summary; those of an earlier report are."""
+    page, foreign = tmp_path / "page.html", tmp_path / "notes"
+    foreign.write_text("mine", encoding="utf-8")
+    for _time in range(2):
+        assert main([str(run_file), "-o", str(page), "--summary", str(tmp_path / "s.md")]) == 0
+
+    assert main([str(run_file), "-o", str(page), option, str(foreign)]) == 2
+
+    assert f"{foreign} was not written by efficarch; choose" in capsys.readouterr().err
+    assert foreign.read_text(encoding="utf-8") == "mine"
+
+
 @pytest.mark.parametrize("name", ["run-v1.json", "run-v2.json"])
 def test_files_of_older_schemas_still_make_a_report(tmp_path: Path, name: str) -> None:
     """They know of no sweep and no saving, and their page shows neither section."""
