@@ -38,7 +38,7 @@ def _refusal(items: Sequence[pytest.Item]) -> str:
     cells = [item for item in items if "efficarch_clock" in getattr(item, "fixturenames", ())]
     if items and not cells:
         return (
-            f"none of the {len(items)} tests here measures a cell (with the fixture bench); "
+            f"the tests found here ({len(items)}) measure no cell, which takes the fixture bench; "
             "efficarch gate --base REF compares such tests between two commits, and "
             "efficarch compare --base OLD.json --head NEW.json two files of pytest-benchmark"
         )

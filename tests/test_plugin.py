@@ -217,7 +217,7 @@ def test_bad_options_end_at_collection(
         ("raise MemoryError", "MemoryError: no message"),
         ("import torch; raise torch.OutOfMemoryError('CUDA out of memory')", "OutOfMemoryError*"),
         ("import torch; torch.empty(2**60)", "RuntimeError: *"),
-        ("REDUCERS['tomee']", "UnknownNameError: *did you mean 'tome'?"),
+        ("REDUCERS['tomee']", "UnknownNameError: *did you mean 'tome'?; efficarch list shows all*"),
         ("bench(model='tinny', reducer=reducer(keep), inputs=images, batch=2)", "EfficarchError*"),
         ("reducer(0.0)", "EfficarchError: keep is 0.0; it must lie in (0, 1]*"),
     ],
