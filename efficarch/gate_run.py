@@ -177,7 +177,8 @@ def _experiment(
         "policy": asdict(policy),
         "pythons": [str(arms.of(side).python) for side in SIDES if not arms.of(side).built],
     }
-    ready = {side: Side(side, arms, workspace, request.repository.top) for side in SIDES}
+    checkouts = tuple(request.repository.checkouts())
+    ready = {side: Side(side, arms, workspace, checkouts) for side in SIDES}
     return Experiment(Ledger(request.out, facts), ready, options, lock)
 
 

@@ -63,6 +63,12 @@ class Repository:
         )
         raise EfficarchError(f"no commit {name!r}; {remedy}")
 
+    def checkouts(self) -> list[Path]:
+        """Return all working trees of this repository, this one first."""
+        lines = self.git("worktree", "list", "--porcelain").splitlines()
+        listed = [line.removeprefix("worktree ") for line in lines if line.startswith("worktree ")]
+        return list(dict.fromkeys([self.top, *map(Path, listed)]))
+
     def content_settings(self) -> list[tuple[str, str]]:
         """Return its own settings that decide what a checkout holds."""
         listed = self.git("config", "--null", "--list", "--show-scope").split("\0")

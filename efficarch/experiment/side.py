@@ -101,8 +101,8 @@ class Side:
     arms: Arms
     workspace: Path
     """The gate's temporary folder."""
-    checkout: Path
-    """The user's, whose code must not be measured by mistake."""
+    checkouts: tuple[Path, ...]
+    """The user's, whose code must not be measured by mistake; the first is the gate's."""
 
     def command(self, files: Files, arguments: Sequence[str]) -> list[str]:
         """Return the command of a measured process; ``arguments`` are further ones of pytest."""
@@ -148,7 +148,7 @@ class Side:
         own = [tree.path, self.workspace / "agent", self.workspace / f"{self.name}-python", home]
         others = {
             str(other.path): f"the tree of the {_other(self.name)}",
-            str(self.checkout): "the checkout",
+            **{str(path): "the checkout" for path in self.checkouts},
         }
         if self._has_own_python():
             own.append(_prefix(tree.python))
@@ -182,8 +182,8 @@ class Side:
         if not tree.built:
             found += import_folders(tree.project)
         for path in (Path(each).resolve() for each in given.split(os.pathsep) if each):
-            inside = path.is_relative_to(self.checkout)
-            found.append(tree.path / path.relative_to(self.checkout) if inside else path)
+            home = next((each for each in self.checkouts if path.is_relative_to(each)), None)
+            found.append(path if home is None else tree.path / path.relative_to(home))
         return [str(path) for path in found]
 
     def _home(self, kept: Mapping[str, str]) -> dict[str, str]:

@@ -45,6 +45,19 @@ def test_code_of_the_checkout(alone: Path) -> None:
     assert f"acclib from {repo}/acclib/__init__.py (the checkout)" in output
 
 
+def test_code_of_another_checkout(alone: Path) -> None:
+    """Of the same repository: continuous integration has one for the judge."""
+    repo = strangers(alone / "flat")
+    commit(repo, "borrows", {"conftest.py": FINDS.format(folder=str(repo))})
+    judge = alone / "judge"
+    git(repo, "worktree", "add", "--quiet", "--detach", str(judge), "HEAD~1")
+
+    code, output, _errors = finished(judge, "--base", "HEAD", "--head", "main")
+
+    assert code == 4
+    assert f"acclib from {repo}/acclib/__init__.py (the checkout)" in output
+
+
 def test_code_of_the_other_side(alone: Path) -> None:
     """A head that looks for the base's tree next to its own."""
     repo = strangers(alone / "flat")
