@@ -11,6 +11,7 @@ from efficarch.errors import EfficarchError
 from efficarch.extras import not_installed
 from efficarch.gate import check_limits, compare, differing_fields, exit_code
 from efficarch.models import OPTIONS, destination
+from efficarch.options import pytest_name
 from efficarch.output_folder import claim
 from efficarch.record import DTYPES, Run, Status
 from efficarch.stats import MIN_ROUNDS
@@ -178,7 +179,7 @@ def _pytest_arguments(arguments: argparse.Namespace, suites: Sequence[Path]) -> 
     for option in OPTIONS:
         location = getattr(arguments, destination(option))
         if location is not None:
-            options.append(f"{option}={location}")
+            options.append(f"{pytest_name(option)}={location}")
     return options + (["-k", arguments.expression] if arguments.expression else [])
 
 

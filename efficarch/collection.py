@@ -9,12 +9,15 @@ import pytest
 from efficarch.budgets import Limit, limits_of, load_budgets, unmatched
 from efficarch.cells import build_cell
 from efficarch.errors import EfficarchError
+from efficarch.options import check_options
 from efficarch.patterns import matches
-from efficarch.probe import choose_device, device_name
+from efficarch.probe import choose_device, cuda_available, device_name
 from efficarch.process_plan import ProcessPlan
+from efficarch.process_plan import current as current_plan
 from efficarch.record import Cell, Limits, Measurement, Status
 from efficarch.timing import Odometer
 from efficarch.turns import Turns
+from efficarch.turns import current as current_turns
 
 
 @dataclass
@@ -39,6 +42,53 @@ class Session:
     """Of the gate that started this process; ``None`` where none did."""
     turns: Turns | None = None
     """With the other process of the pair."""
+
+
+SESSION = pytest.StashKey[Session]()
+
+
+def session_of(config: pytest.Config) -> Session:
+    """Return what the plugin knows of a session, nothing at first."""
+    return config.stash.setdefault(SESSION, Session())
+
+
+def join_gate(config: pytest.Config) -> None:
+    """Take the plan and the turns that a gate gave to this process.
+
+    Raises:
+        pytest.UsageError: what the environment says cannot be read.
+    """
+    session = session_of(config)
+    try:
+        session.plan, session.turns = current_plan(), current_turns()
+    except EfficarchError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def collect(config: pytest.Config, benches: list[pytest.Item], items: list[pytest.Item]) -> None:
+    """Make cells of the tests that ask for ``bench``, and follow a gate's plan if there is one.
+
+    Raises:
+        pytest.UsageError: an option that cannot be met, or what `register` refuses.
+    """
+    session = session_of(config)
+    try:
+        check_options(config)
+        register(session, config, benches)
+    except EfficarchError as error:
+        raise pytest.UsageError(str(error)) from error
+    _skip_without_cuda(benches)
+    if session.plan is not None:
+        left = follow(session.plan, session, items)
+        config.hook.pytest_deselected(items=left)
+
+
+def _skip_without_cuda(benches: list[pytest.Item]) -> None:
+    """Skip cells that need CUDA; where CUDA is promised, there is none to skip or no session."""
+    marked = [item for item in benches if item.get_closest_marker("cuda")]
+    if marked and not cuda_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs CUDA; this machine has none"))
 
 
 def device_of(config: pytest.Config) -> str:

@@ -201,7 +201,7 @@ def test_unwritable_folder_is_found_before_measuring(
 def test_options_reach_pytest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every option that names weights or images is handed on under the plugin's name."""
+    """Every option that names weights or images is handed on under the name pytest knows it by."""
     handed: list[str] = []
     monkeypatch.setattr(pytest, "main", lambda arguments, **_: handed.extend(arguments) or 2)
     named = [f"{row.option}=some/{row.name}" for row in MODELS.values() if row.option]
@@ -212,7 +212,9 @@ def test_options_reach_pytest(
 
     assert code == 2
     assert "no cell was measured" in capsys.readouterr().err
-    assert {*named, "--efficarch-images=my/photos"} <= set(handed)
+    renamed = {each.replace("--", "--efficarch-", 1) for each in named}
+    assert {*renamed, "--efficarch-images=my/photos"} <= set(handed)
+    assert not set(named) & set(handed)
 
 
 def test_missing_images_exit_2(checkout: Path) -> None:

@@ -13,7 +13,7 @@ from efficarch.errors import MissingWeightsError
 from efficarch.models import MODELS, OPTIONS, ModelRow
 from efficarch.models.base import Subject, WeightsRequest
 from efficarch.models.vit import blocks_of
-from efficarch.plugin import pytest_addoption
+from efficarch.options import add_options
 from efficarch.record import Status
 from efficarch.reducers.random import RandomPrune
 from efficarch.store import load_run
@@ -192,7 +192,10 @@ def test_two_tests_of_one_cell_are_refused(suite: pytest.Pytester) -> None:
     ("options", "sentence"),
     [
         (["--efficarch-rounds=5"], "*rounds is 5;*at least 6*"),
-        (["--clip-path=/nowhere/at/all"], "*--clip-path: no folder '/nowhere/at/all'*"),
+        (
+            ["--efficarch-clip-path=/nowhere/at/all"],
+            "*--efficarch-clip-path: no folder '/nowhere/at/all'*",
+        ),
         (["--efficarch-device=cuda"], "*torch sees no CUDA device*"),
         (["--efficarch-images=/nowhere/at/all"], "*no images folder '/nowhere/at/all'*"),
     ],
@@ -307,7 +310,7 @@ def test_skipped_cell_keeps_its_reason(suite: pytest.Pytester) -> None:
 
 @pytest.mark.parametrize(
     ("options", "outcome"),
-    [([], "skipped"), (["--dinov2-path=some/where"], "failed")],
+    [([], "skipped"), (["--efficarch-dinov2-path=some/where"], "failed")],
     ids=["not named", "named"],
 )
 def test_missing_weights(
@@ -337,24 +340,6 @@ def test_random_weights_are_asked_for_and_labelled(suite: pytest.Pytester) -> No
 def test_disabled_benchmarks_skip(suite: pytest.Pytester) -> None:
     """With pytest-benchmark disabled nothing is measured and nothing passes."""
     run(suite, "--benchmark-disable").assert_outcomes(skipped=2)
-
-
-def test_cuda_test_skips_with_a_reason_or_fails_where_promised(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without CUDA a cuda test is skipped with its reason, or fails if the environment promised."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    pytester.makepyfile("import pytest\n@pytest.mark.cuda\ndef test_gpu():\n    pass\n")
-
-    monkeypatch.delenv("EFFICARCH_REQUIRE_CUDA", raising=False)
-    skipped = pytester.runpytest_subprocess("-p", "efficarch.plugin", "-rs")
-    skipped.assert_outcomes(skipped=1)
-    skipped.stdout.fnmatch_lines(["*needs CUDA; this machine has none*"])
-
-    monkeypatch.setenv("EFFICARCH_REQUIRE_CUDA", "1")
-    failed = pytester.runpytest_subprocess("-p", "efficarch.plugin")
-    assert failed.ret == pytest.ExitCode.TESTS_FAILED
-    failed.stdout.fnmatch_lines(["*EFFICARCH_REQUIRE_CUDA=1, but torch sees no CUDA device*"])
 
 
 def test_promised_cuda_refuses_a_cpu_run(
@@ -387,7 +372,7 @@ def test_html_in_a_test_id_survives(suite: pytest.Pytester) -> None:
 def test_options_are_pinned() -> None:
     """A new option is a decision: this list changes with it."""
     parser = pytest.Parser(_ispytest=True)
-    pytest_addoption(parser)
+    add_options(parser)
     group = parser.getgroup("efficarch")
 
     assert [option.names()[0] for option in group.options] == [
@@ -396,14 +381,14 @@ def test_options_are_pinned() -> None:
         "--efficarch-weights",
         "--efficarch-rounds",
         "--efficarch-images",
-        "--dinov2-path",
-        "--clip-path",
-        "--siglip-path",
-        "--vit-path",
-        "--qwen-3b-path",
-        "--qwen-7b-path",
-        "--mamba-path",
-        "--mamba2-path",
+        "--efficarch-dinov2-path",
+        "--efficarch-clip-path",
+        "--efficarch-siglip-path",
+        "--efficarch-vit-path",
+        "--efficarch-qwen-3b-path",
+        "--efficarch-qwen-7b-path",
+        "--efficarch-mamba-path",
+        "--efficarch-mamba2-path",
     ]
 
 
