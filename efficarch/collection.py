@@ -55,9 +55,13 @@ def session_of(config: pytest.Config) -> Session:
 def join_gate(config: pytest.Config) -> None:
     """Take the plan and the turns that a gate gave to this process.
 
+    A worker of xdist measures nothing, and has none of the files that its controller inherited.
+
     Raises:
         pytest.UsageError: what the environment says cannot be read.
     """
+    if hasattr(config, "workerinput"):
+        return
     session = session_of(config)
     try:
         session.plan, session.turns = current_plan(), current_turns()

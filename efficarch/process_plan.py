@@ -63,12 +63,13 @@ def measured_ms(cells: int) -> float:
 
 
 def current() -> ProcessPlan | None:
-    """Return the plan of this process; ``None`` where no gate started it.
+    """Return the plan of this process, once; ``None`` where no gate started it.
 
     Raises:
         EfficarchError: the variable names something that is no plan.
     """
-    path = os.environ.get(VARIABLE)
+    # taken: a process that this one starts measures what it is asked to, not what the gate wants
+    path = os.environ.pop(VARIABLE, None)
     if path is None:
         return None
     try:

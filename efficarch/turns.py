@@ -110,9 +110,24 @@ class Turns:
 
 
 def current() -> Turns | None:
-    """Return the turns of this process; ``None`` where no gate started it."""
-    descriptor = os.environ.get(VARIABLE)
-    return None if descriptor is None else Turns(socket.socket(fileno=int(descriptor)))
+    """Return the turns of this process, once; ``None`` where no gate started it.
+
+    Neither the variable nor the connection reaches a process that this one starts.
+
+    Raises:
+        EfficarchError: the variable names no open socket.
+    """
+    descriptor = os.environ.pop(VARIABLE, None)
+    if descriptor is None:
+        return None
+    try:
+        connection = socket.socket(fileno=int(descriptor))
+    except (OSError, OverflowError, ValueError) as error:
+        raise EfficarchError(
+            f"{VARIABLE} is {descriptor!r}, which is no open socket of a gate; unset it"
+        ) from error
+    connection.set_inheritable(False)
+    return Turns(connection)
 
 
 class _Player:
