@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from efficarch.errors import EfficarchError
+from efficarch.parameter_names import name_of, unnamed
 from efficarch.record import Cell
 
 METHOD_NAMES = ("reducer", "backend", "planner")
@@ -16,12 +17,13 @@ def build_cell(suite: str, params: Mapping[str, Any], *, dtype: str, device: str
     the test lacks is left out, any other parameter follows as ``name=value``.
 
     Raises:
-        EfficarchError: a keep ratio outside (0, 1], or a batch or length that is no whole number.
+        EfficarchError: a keep ratio outside (0, 1], a batch or length that is no whole number, or a
+            value whose text may differ between processes.
     """
     counts = ("keep", "length", "batch")
     methods = [name for name in METHOD_NAMES if name in params]
-    method = name_of(params[methods[0]]) if methods else "none"
-    model = name_of(params.get("model", suite))
+    method = _named(suite, methods[0], params) if methods else "none"
+    model = _named(suite, "model", params) if "model" in params else suite
     keep, length, batch = (params.get(name) for name in ("keep", "length", "batch"))
     _check(suite, keep=keep, length=length, batch=batch)
     if len(methods) > 1:
@@ -29,7 +31,7 @@ def build_cell(suite: str, params: Mapping[str, Any], *, dtype: str, device: str
     parts = [suite, model if "model" in params else "", method]
     parts += [f"{name}={params[name]}" for name in counts if params.get(name) is not None]
     others = sorted(set(params) - {"model", *METHOD_NAMES, *counts})
-    parts += [f"{name}={name_of(params[name])}" for name in others]
+    parts += [f"{name}={_named(suite, name, params)}" for name in others]
     return Cell(
         id="/".join(part for part in (*parts, dtype, device) if part),
         suite=suite,
@@ -43,9 +45,11 @@ def build_cell(suite: str, params: Mapping[str, Any], *, dtype: str, device: str
     )
 
 
-def name_of(value: Any) -> str:
-    """Return how a parameter value is called in an id: its name if it has one."""
-    return str(getattr(value, "name", value))
+def _named(suite: str, parameter: str, params: Mapping[str, Any]) -> str:
+    name = name_of(params[parameter])
+    if name is None:
+        raise EfficarchError(f"{suite}: {unnamed(parameter, params[parameter])}")
+    return name
 
 
 def _check(suite: str, *, keep: Any, length: Any, batch: Any) -> None:

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from efficarch.budgets import Limit, limits_of, load_budgets, unmatched
 from efficarch.cells import build_cell
 from efficarch.errors import EfficarchError
+from efficarch.given_ids import named_parameters
 from efficarch.options import check_options
 from efficarch.patterns import matches
 from efficarch.probe import choose_device, cuda_available, device_name
@@ -131,6 +132,8 @@ def register(session: Session, config: pytest.Config, benches: list[pytest.Item]
             weights=config.getoption("efficarch_weights"),
         )
         session.lines[item.nodeid] = Line(cell, limits, _add_timer(item))
+        # a gate's own plugin finds cells by it, and may run where efficarch cannot be imported
+        cast(Any, item).efficarch_cell = cell.id
     if not any("::" in argument for argument in config.invocation_params.args):
         for path, limits_there in budgets.items():
             _check_unmatched(path, limits_there, cells[path])
@@ -158,8 +161,7 @@ def follow(plan: ProcessPlan, session: Session, items: list[pytest.Item]) -> lis
 
 def _cell_of(item: pytest.Item, dtype: str, device: str) -> Cell:
     suite = item.path.stem.removeprefix("test_")
-    callspec = getattr(item, "callspec", None)
-    return build_cell(suite, callspec.params if callspec else {}, dtype=dtype, device=device)
+    return build_cell(suite, named_parameters(item), dtype=dtype, device=device)
 
 
 def _add_timer(item: pytest.Item) -> Odometer:
