@@ -1,15 +1,17 @@
 """The hooks that follow cells through their session; they join one that has any."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import pytest
 
-from efficarch.collection import Line, Session, device_of, session_of
+from efficarch.collection import JUDGED, Line, device_of, session_of
 from efficarch.errors import first_line
 from efficarch.probe import device_name, machine
 from efficarch.record import SCHEMA, Status, Weights
 from efficarch.store import plain
+
+NOTHING = "its test passed without measuring anything; let it call bench"
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
@@ -20,10 +22,10 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Forget an earlier try of a cell that is run again: the last one counts."""
+    """Begin a try of a cell, which may be another."""
     line = session_of(item.config).lines.get(item.nodeid)
     if line is not None:
-        line.status, line.message, line.measurement = Status.NOT_RUN, "", None
+        line.begin()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -42,16 +44,20 @@ def pytest_runtest_makereport(
 def _outcome(
     report: pytest.TestReport, line: Line, call: pytest.CallInfo[None]
 ) -> tuple[Status, str]:
+    measured = line.measurement is not None
     if report.passed:
-        return Status.PASSED, ""
+        return (Status.PASSED, "") if measured else (Status.ERROR, NOTHING)
     if report.skipped:
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+        # a failure that was expected has its reason elsewhere
+        expected = getattr(report, "wasxfail", "")
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else expected
         return Status.SKIPPED, str(reason).removeprefix("Skipped: ")
-    error = call.excinfo.value if call.excinfo else None
-    first = first_line(str(error))
-    if line.measurement is not None and report.when == "call":
+    if call.excinfo is None:  # it passed, and was to fail
+        return (Status.FAILED if measured else Status.ERROR), first_line(str(report.longrepr))
+    first = first_line(str(call.excinfo.value))
+    if measured and report.when == "call":
         return Status.FAILED, first
-    return Status.ERROR, f"{type(error).__name__}: {first}"
+    return Status.ERROR, f"{type(call.excinfo.value).__name__}: {first}"
 
 
 def _progress(line: Line) -> str:
@@ -98,11 +104,12 @@ def pytest_benchmark_update_machine_info(
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     """Add every collected cell, measured or not, to a session that has any."""
     session = session_of(config)
-    if session.lines:
-        _drop_unjudged(output_json["benchmarks"], session)
+    cells = session.cells
+    if cells:
+        output_json["benchmarks"][:] = _kept(output_json["benchmarks"], cells)
         output_json["efficarch"] = {
             "schema": SCHEMA,
-            "interrupted": any(line.status is Status.NOT_RUN for line in session.lines.values()),
+            "interrupted": any(line.status is Status.NOT_RUN for line in cells.values()),
             "clock_overhead_ms": session.clock_overhead_ms,
             "cells": [
                 {
@@ -111,19 +118,26 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
                     "message": line.message,
                     "limits": plain(line.limits),
                 }
-                for line in session.lines.values()
+                for line in cells.values()
             ],
         }
 
 
-def _drop_unjudged(benchmarks: list[dict[str, Any]], session: Session) -> None:
-    """Take back measurements of tests that raised, skipped or were cut short after measuring."""
-    judged = {
-        line.cell.id
-        for line in session.lines.values()
-        if line.status in (Status.PASSED, Status.FAILED)
-    }
-    for bench in benchmarks:
+def _kept(benchmarks: list[dict[str, Any]], cells: Mapping[str, Line]) -> list[dict[str, Any]]:
+    """Leave out what tries of a cell measured that do not count.
+
+    That of a test that raised, skipped or was cut short afterwards stays as a benchmark of its own.
+    """
+    kept: list[dict[str, Any]] = []
+    found: set[str] = set()
+    for bench in reversed(benchmarks):
         entry = bench["extra_info"].get("efficarch")
-        if entry is not None and entry["cell"] not in judged:
-            del bench["extra_info"]["efficarch"]
+        if entry is not None:
+            line = cells[entry["cell"]]
+            if line.cell.id in found or entry["measurement"] != plain(line.measurement):
+                continue
+            found.add(line.cell.id)
+            if line.status not in JUDGED:
+                del bench["extra_info"]["efficarch"]
+        kept.append(bench)
+    return kept[::-1]

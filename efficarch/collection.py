@@ -1,6 +1,6 @@
 """What happens to ``bench`` tests at collection: each becomes a cell with limits and a timer."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,7 +9,7 @@ import pytest
 from efficarch.budgets import Limit, limits_of, load_budgets, unmatched
 from efficarch.cells import build_cell
 from efficarch.errors import EfficarchError
-from efficarch.given_ids import named_parameters
+from efficarch.given_ids import named_parameters, repeats, repetition
 from efficarch.options import check_options
 from efficarch.patterns import matches
 from efficarch.probe import choose_device, cuda_available, device_name
@@ -19,6 +19,8 @@ from efficarch.record import Cell, Limits, Measurement, Status
 from efficarch.timing import Odometer
 from efficarch.turns import Turns
 from efficarch.turns import current as current_turns
+
+JUDGED = (Status.PASSED, Status.FAILED)
 
 
 @dataclass
@@ -31,6 +33,23 @@ class Line:
     status: Status = Status.NOT_RUN
     message: str = ""
     measurement: Measurement | None = None
+    earlier: "Line | None" = None
+    """As it last was when judged, where the test runs again."""
+
+    def begin(self) -> None:
+        """Begin a try: some plugins run a test again that failed, or several times anyway."""
+        if self.status in JUDGED:
+            self.earlier = replace(self, earlier=None)
+        self.status, self.message, self.measurement = Status.NOT_RUN, "", None
+
+    @property
+    def counted(self) -> "Line":
+        """The last try that was judged, or the last of all; an error is not hidden by a pass."""
+        earlier = self.earlier
+        if earlier is None or self.status in (*JUDGED, Status.NOT_RUN):
+            return self
+        broke = (earlier.status, self.status) == (Status.PASSED, Status.ERROR)
+        return self if broke else earlier
 
 
 @dataclass
@@ -43,6 +62,11 @@ class Session:
     """Of the gate that started this process; ``None`` where none did."""
     turns: Turns | None = None
     """With the other process of the pair."""
+
+    @property
+    def cells(self) -> dict[str, Line]:
+        """What counts of each cell, by id, in collected order; tests that repeat one share it."""
+        return {line.cell.id: line.counted for line in self.lines.values()}
 
 
 SESSION = pytest.StashKey[Session]()
@@ -115,12 +139,10 @@ def register(session: Session, config: pytest.Config, benches: list[pytest.Item]
     device = device_of(config)
     budgets: dict[Path, list[Limit]] = {}
     cells: dict[Path, list[Cell]] = {}
-    owners: dict[str, str] = {}
+    owners: dict[str, list[pytest.Item]] = {}
     for item in benches:
         cell = _cell_of(item, config.getoption("efficarch_dtype"), device)
-        if cell.id in owners:
-            raise EfficarchError(f"{item.nodeid} and {owners[cell.id]} are both cell {cell.id!r}")
-        owners[cell.id] = item.nodeid
+        first = _first_of(item, cell, owners.setdefault(cell.id, []))
         path = item.path.parent / "budgets.toml"
         if path not in budgets:
             budgets[path] = load_budgets(path)
@@ -131,9 +153,9 @@ def register(session: Session, config: pytest.Config, benches: list[pytest.Item]
             device_name=device_name(device),
             weights=config.getoption("efficarch_weights"),
         )
-        session.lines[item.nodeid] = Line(cell, limits, _add_timer(item))
-        # a gate's own plugin finds cells by it, and may run where efficarch cannot be imported
-        cast(Any, item).efficarch_cell = cell.id
+        shared = session.lines.get(first.nodeid) or Line(cell, limits, Odometer())
+        session.lines[item.nodeid] = shared
+        _mark(item, shared)
     if not any("::" in argument for argument in config.invocation_params.args):
         for path, limits_there in budgets.items():
             _check_unmatched(path, limits_there, cells[path])
@@ -164,13 +186,26 @@ def _cell_of(item: pytest.Item, dtype: str, device: str) -> Cell:
     return build_cell(suite, named_parameters(item), dtype=dtype, device=device)
 
 
-def _add_timer(item: pytest.Item) -> Odometer:
-    """Hand the cell's timer to pytest-benchmark through its public marker."""
+def _first_of(item: pytest.Item, cell: Cell, others: list[pytest.Item]) -> pytest.Item:
+    """Return the first of the tests that repeat one for a cell, and take this into them.
+
+    Raises:
+        EfficarchError: they are not the same test.
+    """
+    for other in others:
+        if repetition(item) == repetition(other) or not repeats(item, other):
+            raise EfficarchError(f"{item.nodeid} and {other.nodeid} are both cell {cell.id!r}")
+    others.append(item)
+    return others[0]
+
+
+def _mark(item: pytest.Item, line: Line) -> None:
+    """Hand the cell's timer to pytest-benchmark through its public marker, and its id to others."""
     marker = item.get_closest_marker("benchmark")
-    odometer = Odometer()
-    options: dict[str, Any] = {**(marker.kwargs if marker else {}), "timer": odometer}
+    options: dict[str, Any] = {**(marker.kwargs if marker else {}), "timer": line.odometer}
     item.add_marker(pytest.mark.benchmark(**options), append=False)
-    return odometer
+    # a gate's own plugin finds cells by it, and may run where efficarch cannot be imported
+    cast(Any, item).efficarch_cell = line.cell.id
 
 
 def _check_unmatched(path: Path, limits: list[Limit], cells: list[Cell]) -> None:

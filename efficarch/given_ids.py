@@ -28,7 +28,25 @@ def named_parameters(item: pytest.Item) -> dict[str, Any]:
     return {
         name: value if name_of(value) is not None else _given(item, name, where)
         for name, value in callspec.params.items()
+        if not _is_of_plugin(name)
     }
+
+
+def repetition(item: Any) -> tuple[tuple[str, Any], ...]:
+    """Return which turn of a plugin that runs tests several times a test is; empty without one."""
+    callspec = getattr(item, "callspec", None)
+    params = {} if callspec is None else callspec.params
+    return tuple((name, value) for name, value in params.items() if _is_of_plugin(name))
+
+
+def repeats(item: Any, other: Any) -> bool:
+    """Whether two tests are turns of one and the same."""
+    return bool(item.parent is other.parent and item.originalname == other.originalname)
+
+
+def _is_of_plugin(name: str) -> bool:
+    # pytest-repeat has __pytest_repeat_step_number; no argument of a test is called so
+    return name.startswith("__")
 
 
 def _given(item: Any, name: str, where: str) -> str:

@@ -87,7 +87,7 @@ def _settings(config: pytest.Config) -> "Settings":
         rounds=config.getoption("efficarch_rounds") or ROUNDS[device],
         seed=SEED,
         timing_only=plan is not None and plan.timing_only,
-        measured_ms=0.0 if plan is None else measured_ms(len(session.lines)),
+        measured_ms=0.0 if plan is None else measured_ms(len(session.cells)),
         subject_alone=plan is not None and plan.subject_alone,
     )
 
