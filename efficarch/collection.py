@@ -102,6 +102,7 @@ def collect(config: pytest.Config, benches: list[pytest.Item], items: list[pytes
     """
     session = session_of(config)
     try:
+        _require_pytest_benchmark(config)
         check_options(config)
         register(session, config, benches)
     except EfficarchError as error:
@@ -110,6 +111,14 @@ def collect(config: pytest.Config, benches: list[pytest.Item], items: list[pytes
     if session.plan is not None:
         left = follow(session.plan, session, items)
         config.hook.pytest_deselected(items=left)
+
+
+def _require_pytest_benchmark(config: pytest.Config) -> None:
+    if config.getoption("benchmark_disable", None) is None:
+        raise EfficarchError(
+            "bench needs pytest-benchmark, which is not loaded; install it or leave out "
+            "-p no:benchmark"
+        )
 
 
 def _skip_without_cuda(benches: list[pytest.Item]) -> None:
