@@ -49,13 +49,27 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Register the cells before anything is deselected, so that limits can be checked."""
-    # by what only our fixture asks for: another project may have a fixture called bench
-    benches = [item for item in items if "_efficarch_models" in getattr(item, "fixturenames", ())]
+    benches = [item for item in items if _measures(item)]
     if benches:
         from efficarch.collection import collect
 
         config.pluginmanager.import_plugin("efficarch.cell_hooks")
         collect(config, benches, items)
+
+
+def _measures(item: Any) -> bool:
+    """Whether a test asks for our ``bench``, if need be by way of one that stands on it.
+
+    Another project may have a fixture of that name which does not.
+    """
+    if "bench" not in getattr(item, "fixturenames", ()):
+        return False
+    for fixture in reversed(item._fixtureinfo.name2fixturedefs.get("bench", ())):
+        if getattr(fixture.func, "__module__", None) == __name__:
+            return True
+        if "bench" not in fixture.argnames:
+            break
+    return False
 
 
 @pytest.fixture(scope="session")

@@ -119,7 +119,8 @@ def import_without(module: str, *blocked: str) -> subprocess.CompletedProcess[st
     [
         ("efficarch", ("torch", "transformers", "pytest")),
         ("reports", ("torch", "transformers", "pytest")),
-        ("efficarch.plugin", ("torch", "transformers")),
+        ("efficarch.plugin", ("torch", "transformers", "scipy", "numpy", "jinja2", "PIL")),
+        ("efficarch.hooks", ("torch", "transformers", "scipy", "numpy", "jinja2", "PIL")),
         ("efficarch.cli", ("torch", "transformers")),
     ],
 )

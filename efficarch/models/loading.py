@@ -53,7 +53,8 @@ def load_cached(kind: Any, hub_id: str, *, option: str) -> tuple[Any, str]:
     if not isinstance(try_to_load_from_cache(hub_id, "config.json"), str):
         raise MissingWeightsError(
             f"{hub_id} is not on this machine; name a folder or hub id with {option}, "
-            "or ask for random weights (timing only) with --weights random"
+            "or ask for random weights (timing only) with --weights random; pytest calls these "
+            f"{option.replace('--', '--efficarch-', 1)} and --efficarch-weights"
         )
     return _from_pretrained(kind, hub_id, local_only=True), f"hub {hub_id}"
 

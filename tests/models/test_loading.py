@@ -211,6 +211,7 @@ def test_clip_is_not_downloaded_unasked(offline: list[object]) -> None:
     with pytest.raises(MissingWeightsError, match=r"--clip-path.*--weights random") as caught:
         clip.load(request(None))
 
+    assert str(caught.value).endswith("--efficarch-clip-path and --efficarch-weights")
     assert offline == []
     assert "openai/clip-vit-base-patch16" in str(caught.value)
     assert "\n" not in str(caught.value)
