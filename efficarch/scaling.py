@@ -10,7 +10,7 @@ Exploratory Data Analysis, chapter 11).
 What the data do not show is said in words (`Refusal`); nothing is extrapolated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import exp, inf, log
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from efficarch.record import Estimate, Scaling, Sweep
-from efficarch.stats import CONFIDENCE, median
+from efficarch.stats import AT_ONCE, CONFIDENCE, blocks, median
 
 # K lengths, R rounds, S bootstrap draws
 Floats = NDArray[np.float64]
@@ -137,7 +137,8 @@ def fit_slope(sweep: Sweep, seed: int = 0) -> Slope | Refusal:
     x = np.log(np.array(lengths, float))  # [K]
     y = _typical(sweep, chosen, _once(sweep))  # [K, 1]
     estimate, line = _line(x, y[:, 0])
-    draws = _slopes(x, _typical(sweep, chosen, _draw(sweep, seed)))  # [S]
+    drawn = _drawn(sweep, seed, len(chosen), lambda draws: _typical(sweep, chosen, draws))
+    draws = _slopes(x, drawn)  # [S]
     low, high = _tails(draws)
     return Slope(
         estimate=estimate,
@@ -162,10 +163,20 @@ def _once(sweep: Sweep) -> Draws:
     return np.arange(len(sweep.rounds_ms[0]))[None]
 
 
-def _draw(sweep: Sweep, seed: int) -> Draws:
-    """Draw rounds with replacement, [S, R]: whole rounds, since a round shares its conditions."""
+def _drawn(
+    sweep: Sweep, seed: int, lengths: int, typical: Callable[[Draws], Floats]
+) -> Floats:  # [K, S]
+    """Return what is typical of rounds drawn with replacement, at so many lengths.
+
+    Whole rounds, since a round shares its conditions; a few draws at a time, since ``typical`` [S,
+    R] -> [K, S] takes K S R values.
+    """
     rounds = len(sweep.rounds_ms[0])
-    return np.random.default_rng(seed).integers(rounds, size=(RESAMPLES, rounds))
+    rng = np.random.default_rng(seed)
+    sizes = blocks(RESAMPLES, AT_ONCE // (lengths * rounds))
+    found = [typical(rng.integers(rounds, size=(size, rounds))) for size in sizes]
+    # as ``typical`` lays them out: sums run in the order of memory, and round accordingly
+    return np.asfortranarray(np.concatenate(found, axis=1))
 
 
 def _typical(sweep: Sweep, chosen: Sequence[int], draws: Draws) -> Floats:  # [S, R] -> [K, S]
@@ -219,12 +230,29 @@ def fit_nested(sweep: Sweep) -> Nested | Refusal:
     (_, _, c), left = _least_squares(model, wanted)
     _, left_linear = _least_squares(model[:, :2], wanted)
     freedom = len(n) - 3
-    inverse = np.linalg.inv(model.T @ model)
-    half = _t_quantile(freedom) * (left / freedom * float(inverse[2, 2])) ** 0.5
+    spread = _spread_of_last(model)
+    if spread is None:
+        lengths = [f"{sweep.lengths[chosen[at]]:,}" for at in (0, -1)]
+        return Refusal(f"lengths {' to '.join(lengths)} are too alike to tell a curve from a line")
+    half = _t_quantile(freedom) * (left / freedom * spread) ** 0.5
     # all weights are 1 / T, so the fitted latency at the longest length is T there, up to its error
     last = float(t[-1])
     share = Estimate(c / last, (c - half) / last, (c + half) / last)
     return Nested(_growth(share), share, _aicc_gain(len(n), left_linear, left))
+
+
+def _spread_of_last(model: Floats) -> float | None:  # [K, P]
+    """Return the variance of the last coefficient for residuals of variance 1.
+
+    ``None`` where the columns are too alike for it.
+    """
+    if np.linalg.matrix_rank(model) < model.shape[1]:
+        return None
+    try:
+        variance = float(np.linalg.inv(model.T @ model)[-1, -1])
+    except np.linalg.LinAlgError:
+        return None
+    return variance if variance > 0 else None
 
 
 def _least_squares(model: Floats, wanted: Floats) -> tuple[list[float], float]:
@@ -273,9 +301,14 @@ def crossover(scaling: Scaling, seed: int = 0) -> Crossover | Refusal:
         )
     x = np.log(np.array(lengths, float))  # [K]
     ratio = _log_latency(subject, x) - _log_latency(reference, x)  # [K, R]
+
+    def typical(draws: Draws) -> Floats:  # [S, R] -> [K, S]
+        medians: Floats = np.median(ratio[:, draws], axis=2)
+        return medians
+
     (point,), points = (
-        np.array([_crossing(x, column) for column in np.median(ratio[:, draws], axis=2).T])
-        for draws in (_once(subject), _draw(subject, seed))
+        np.array([_crossing(x, column) for column in each.T])
+        for each in (typical(_once(subject)), _drawn(subject, seed, len(x), typical))
     )
     low, high = (0.0 if end == -inf else exp(end) if end < inf else inf for end in _tails(points))
     here = exp(point) if abs(point) < inf else None

@@ -1,14 +1,25 @@
 """Means with bootstrap intervals, rows between rows, and fronts, beside naive twins."""
 
+import tracemalloc
 from collections.abc import Sequence
 from math import inf, nan
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from efficarch.stats import CONFIDENCE, MIN_IMAGES, mean_interval, pareto_front, row_at
+from efficarch import stats
+from efficarch.stats import (
+    CONFIDENCE,
+    MIN_IMAGES,
+    RESAMPLES,
+    blocks,
+    mean_interval,
+    pareto_front,
+    row_at,
+)
 
 # no deadline: machines under load are slow
 relaxed = settings(deadline=None, derandomize=True, max_examples=60)
@@ -40,6 +51,57 @@ def test_mean_interval_is_seeded() -> None:
     values = [float(i * i % 11) for i in range(20)]
     assert mean_interval(values) == mean_interval(values)
     assert mean_interval(values) != mean_interval(values, seed=1)
+
+
+def in_one_piece(values: Sequence[float], seed: int) -> tuple[float, float]:
+    """Draw all resamples at once, as long as they fit into memory."""
+    drawn = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(np.asarray(values)[drawn].mean(axis=1), (tail, 1 - tail))
+    return float(low), float(high)
+
+
+@pytest.mark.parametrize("at_once", [1, 1000, 4_000_000])
+@pytest.mark.parametrize("count", [8, 9, 32, 101, 1000])
+def test_blocks_draw_what_one_piece_does(
+    count: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the last bit, whether a block is one resample or all of them."""
+    monkeypatch.setattr(stats, "AT_ONCE", at_once)
+    values = [Random(count).gauss(0, 1) * (i % 5) for i in range(count)]
+
+    found = mean_interval(values, seed=3)
+
+    assert (found.low, found.high) == in_one_piece(values, 3)
+
+
+def test_many_images_take_little_memory() -> None:
+    """Fifty thousand of them, whose resamples would be 250 million numbers at once."""
+    values = [Random(1).random() for _ in range(50_000)]
+    tracemalloc.start()
+    try:
+        found = mean_interval(values)
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert found.low <= found.value <= found.high
+    assert peak < 150e6
+
+
+@pytest.mark.parametrize(
+    ("total", "most", "expected"),
+    [
+        (10, 4, [4, 4, 2]),
+        (8, 4, [4, 4]),
+        (3, 4, [3]),
+        (3, 0, [1, 1, 1]),
+    ],
+    ids=["a rest", "no rest", "one", "a row is too much"],
+)
+def test_blocks_make_up_the_total(total: int, most: int, expected: list[int]) -> None:
+    """In order, none empty."""
+    assert blocks(total, most) == expected
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -3.0])

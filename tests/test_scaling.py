@@ -1,5 +1,6 @@
 """Slopes, the nested test and crossovers, on curves whose answers are known."""
 
+import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import inf
@@ -7,6 +8,7 @@ from math import inf
 import numpy as np
 import pytest
 
+from efficarch import scaling
 from efficarch.record import Scaling, Sweep
 from efficarch.scaling import (
     DOMINATES,
@@ -313,3 +315,44 @@ def test_the_samples_of_other_tests_are_what_they_say() -> None:
     assert slope_of(scaling.subject).estimate.value == pytest.approx(1.0)
     assert slope_of(scaling.reference).estimate.value == pytest.approx(2.0)
     assert crossing(scaling.subject, scaling.reference).length == pytest.approx(4096)
+
+
+@pytest.mark.parametrize("at_once", [1, 5_000])
+def test_blocks_of_draws_give_what_one_piece_gives(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slopes and crossovers to the last bit: their draws are the same ones."""
+    subject = swept(lambda n: 0.01 * n, noise=0.1, seed=1)
+    reference = swept(lambda n: 3e-6 * n**2, noise=0.1, seed=2)
+    expected = slope_of(subject), crossing(subject, reference)
+
+    monkeypatch.setattr(scaling, "AT_ONCE", at_once)
+
+    assert (slope_of(subject), crossing(subject, reference)) == expected
+
+
+def test_a_sweep_of_many_rounds_takes_little_memory() -> None:
+    """A thousand lengths of twenty rounds: their draws are 40 million numbers at once."""
+    many = swept(lambda n: 0.01 * n, noise=0.1, lengths=range(1024, 2024), drift=(1.0,) * 20)
+    tracemalloc.start()
+    try:
+        slope_of(many)
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 250e6
+
+
+@pytest.mark.parametrize("first", [10**9, 10**11, 10**12 - 10])
+def test_lengths_that_are_too_alike_tell_no_curve_from_a_line(first: int) -> None:
+    """A sentence, not a singular matrix; a slope there may be, however wide its interval."""
+    alike = swept(lambda n: 0.01 * n, lengths=range(first, first + 8))
+
+    found = fit_nested(alike)
+
+    assert isinstance(found, Refusal)
+    assert found.reason == (
+        f"lengths {first:,} to {first + 7:,} are too alike to tell a curve from a line"
+    )
+    assert isinstance(fit_slope(alike), Slope)

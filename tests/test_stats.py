@@ -9,6 +9,7 @@ from statistics import median as reference_median
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import quantile_test
 
 from efficarch.record import Estimate
 from efficarch.stats import (
@@ -77,6 +78,17 @@ def test_interval_ends_at_the_order_statistics_of_the_sign_test(
     Random(0).shuffle(values)
 
     assert median_interval(values) == Estimate((rounds + 1) / 2, low, high)
+
+
+@pytest.mark.parametrize("rounds", [*range(MIN_ROUNDS, 120), 1000, 4999, 20_001])
+def test_interval_is_scipys(rounds: int) -> None:
+    """The ends are those of the quantile test, of unsorted values with ties among them."""
+    values = [Random(rounds + i).randrange(3 * rounds) / 7 for i in range(rounds)]
+    expected = quantile_test(values, p=0.5).confidence_interval(CONFIDENCE)
+
+    found = median_interval(values)
+
+    assert (found.low, found.high) == (expected.low, expected.high)
 
 
 def test_interval_covers_the_true_median() -> None:
