@@ -7,42 +7,26 @@ its status and limits). A baseline is a run file that was reviewed and committed
 """
 
 import json
-import math
 import os
 import re
 import tempfile
-import types
-import typing
 from collections.abc import Callable
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from efficarch.decoding import decode, mapping, moment, sequence
 from efficarch.errors import EfficarchError, RunFileError
-from efficarch.observation import Observation, Sample, observe
-from efficarch.record import (
-    SCHEMA,
-    Cell,
-    CellRun,
-    Limits,
-    Machine,
-    Measurement,
-    Quality,
-    Run,
-    Status,
-)
+from efficarch.estimates import check_estimates
+from efficarch.files import parse_json, read_text
+from efficarch.foreign import foreign_sample
+from efficarch.observation import Sample, observe
+from efficarch.record import Cell, CellRun, Limits, Machine, Measurement, Run, Status
 from efficarch.run_checks import check_cells, check_measurement
+from efficarch.schemas import READABLE, newest_limits, newest_machine, newest_measurement
 
 T = TypeVar("T")
-
-READABLE = (1, 2, 3, 4, SCHEMA)
-
-_SINCE_3 = {"backend": None, "scaling": None, "saving": None}
-_SINCE_4 = {"conditions": None, "turn": None}
-_RENAMED_IN_5 = {"reference_ms": "timed_reference_ms", "ratio": "timed_ratio"}
-_MACHINE_SINCE_4 = {"persistence": None, "mig": None}
-_LIMITS_SINCE_3 = {"cossim_p5": None, "bits_lost": None, "slope": None, "reference_slope": None}
 
 _TOO_DEEP = "nested too deeply to be a run file"
 
@@ -92,33 +76,10 @@ def load_run(path: Path) -> Run:
 
     Raises:
         RunFileError: the file is missing, truncated, of another tool or schema version, has
-            duplicate cells, no rounds, a timing that is NaN, infinite or not positive, or anything
-            else that `run_checks` refuses.
+            duplicate cells or keys, no rounds, a timing that is NaN, infinite or not positive, a
+            figure that its own rounds do not give, or anything else that `run_checks` refuses.
     """
-    return _parsed(path, parse_run)
-
-
-def _parsed(path: Path, parse: Callable[[Any], T]) -> T:
-    data = _read(path)
-    try:
-        return parse(data)
-    except RecursionError as error:
-        raise RunFileError(f"{path}: {_TOO_DEEP}") from error
-    except RunFileError as error:
-        raise RunFileError(f"{path}: {error}") from error
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise RunFileError(f"{path}: {_TOO_DEEP}") from error
-    except OSError as error:
-        raise RunFileError(f"{path}: {error.strerror or error}; name a run file") from error
-    except ValueError as error:
-        raise RunFileError(
-            f"{path}: not complete JSON ({error}); the run that wrote it did not finish, run again"
-        ) from error
+    return _parsed(path, _read(path), parse_run)
 
 
 def load_sample(path: Path) -> Sample:
@@ -130,40 +91,46 @@ def load_sample(path: Path) -> Sample:
     Raises:
         RunFileError: as for `load_run`.
     """
-    return _parsed(path, _sample)
+    return _parsed(path, _read(path), _sample)
+
+
+def _parsed(path: Path, data: Any, parse: Callable[[Any], T]) -> T:
+    try:
+        return parse(data)
+    except RecursionError as error:
+        raise RunFileError(f"{path}: {_TOO_DEEP}") from error
+    except RunFileError as error:
+        raise RunFileError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> Any:
+    text = _text(path)
+    if not text.strip():
+        raise RunFileError(f"{path}: is empty; the run that wrote it did not finish, run again")
+    try:
+        return parse_json(text)
+    except RecursionError as error:
+        raise RunFileError(f"{path}: {_TOO_DEEP}") from error
+    except json.JSONDecodeError as error:
+        raise RunFileError(
+            f"{path}: not complete JSON ({error}); the run that wrote it did not finish, run again"
+        ) from error
+    except ValueError as error:
+        raise RunFileError(f"{path}: {error}") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except OSError as error:
+        raise RunFileError(f"{path}: {error.strerror or error}; name a run file") from error
+    except ValueError as error:
+        raise RunFileError(f"{path}: {error}") from error
 
 
 def _sample(data: Any) -> Sample:
     ours = isinstance(data, dict) and "efficarch" in data
-    return observe(parse_run(data), data["efficarch"]["schema"]) if ours else _foreign(data)
-
-
-def _foreign(data: Any) -> Sample:
-    if not isinstance(data, dict) or not isinstance(data.get("benchmarks"), list):
-        raise RunFileError("not a pytest-benchmark file; pass what --benchmark-json wrote")
-    info = _mapping(data.get("machine_info"), "machine_info")
-    cpu = info.get("cpu")
-    cells: dict[str, Observation] = {}
-    for index, entry in enumerate(data["benchmarks"]):
-        bench = _mapping(entry, f"benchmarks[{index}]")
-        name = _decode(str, bench.get("fullname"), f"benchmarks[{index}].fullname")
-        if name in cells:
-            raise RunFileError(f"benchmark {name!r} is there twice")
-        stats = _mapping(bench.get("stats"), f"{name}.stats")
-        seconds = _decode(float, stats.get("median"), f"{name}.stats.median")
-        if seconds <= 0:
-            raise RunFileError(f"{name}.stats.median is {seconds}, not a time")
-        cells[name] = Observation(name, Status.PASSED, "", latency_ms=1e3 * seconds)
-    return Sample(
-        machine=(
-            ("node", str(info.get("node"))),
-            ("cpu_model", str(cpu.get("brand_raw") if isinstance(cpu, dict) else None)),
-            ("system", f"{info.get('system')} {info.get('release')}"),
-            ("python", str(info.get("python_version"))),
-        ),
-        created=_decode(str, data.get("datetime"), "datetime"),
-        cells=cells,
-    )
+    return observe(parse_run(data), data["efficarch"]["schema"]) if ours else foreign_sample(data)
 
 
 def parse_run(data: Any) -> Run:
@@ -173,138 +140,79 @@ def parse_run(data: Any) -> Run:
     section = data.get("efficarch")
     if not isinstance(section, dict):
         raise RunFileError("a pytest-benchmark file of another tool: it has no efficarch section")
-    if type(section.get("schema")) is not int or section["schema"] not in READABLE:
-        raise RunFileError(
-            f"schema version {section.get('schema')!r}, this efficarch reads versions "
-            f"{', '.join(map(str, READABLE))}; report it with the efficarch that measured it"
-        )
-    machine = data.get("machine_info", {})
-    commit = data.get("commit_info")
-    # outside a repository pytest-benchmark knows of no commit
-    commit = {} if commit is None else _mapping(commit, "commit_info")
-    measured = _measurements(data["benchmarks"], section["schema"])
-    fingerprint = _mapping(machine, "machine_info").get("efficarch")
-    if section["schema"] < 4:
-        fingerprint = {**_MACHINE_SINCE_4, **_mapping(fingerprint, "machine")}
+    schema = _schema(section)
+    measured = _measurements(data["benchmarks"], schema)
+    commit, dirty = _commit(data.get("commit_info"))
     run = Run(
-        machine=_decode(Machine, fingerprint, "machine"),
-        created=_decode(str, data.get("datetime"), "datetime"),
-        commit=str(commit.get("id") or "unknown"),
-        dirty=bool(commit.get("dirty")),
-        interrupted=_decode(bool, section.get("interrupted"), "interrupted"),
-        clock_overhead_ms=_decode(float, section.get("clock_overhead_ms"), "clock_overhead_ms"),
+        machine=_machine(data.get("machine_info", {}), schema),
+        created=moment(data.get("datetime"), "datetime"),
+        commit=commit,
+        dirty=dirty,
+        interrupted=decode(bool, section.get("interrupted"), "interrupted"),
+        clock_overhead_ms=decode(float, section.get("clock_overhead_ms"), "clock_overhead_ms"),
         cells=tuple(
-            _line(item, measured, section["schema"])
-            for item in _sequence(section.get("cells"), "cells")
+            _line(item, measured, schema) for item in sequence(section.get("cells"), "cells")
         ),
     )
     check_cells(run, measured)
     return run
 
 
+def _schema(section: dict[str, Any]) -> int:
+    schema = section.get("schema")
+    if type(schema) is not int or schema not in READABLE:
+        raise RunFileError(
+            f"schema version {schema!r:.60}, this efficarch reads versions "
+            f"{', '.join(map(str, READABLE))}; report it with the efficarch that measured it"
+        )
+    return schema
+
+
+def _machine(info: Any, schema: int) -> Machine:
+    stored = mapping(mapping(info, "machine_info").get("efficarch"), "machine")
+    machine: Machine = decode(Machine, newest_machine(stored, schema, "machine"), "machine")
+    return machine
+
+
+def _commit(info: Any) -> tuple[str, bool]:
+    """Return id and whether the tree was dirty; outside a repository there is no commit."""
+    found = {} if info is None else mapping(info, "commit_info")
+    commit = decode(str, found.get("id", ""), "commit_info.id")
+    dirty = decode(bool, found.get("dirty", False), "commit_info.dirty")
+    return commit or "unknown", dirty
+
+
 def _measurements(benchmarks: list[Any], schema: int) -> dict[str, Measurement]:
     measured: dict[str, Measurement] = {}
     for index, bench in enumerate(benchmarks):
-        extra = _mapping(_mapping(bench, f"benchmarks[{index}]").get("extra_info"), "extra_info")
+        extra = mapping(mapping(bench, f"benchmarks[{index}]").get("extra_info"), "extra_info")
         if "efficarch" not in extra:
             continue  # another plugin's benchmark in the same session
-        entry = _mapping(extra["efficarch"], f"benchmarks[{index}]")
-        cell_id = _decode(str, entry.get("cell"), f"benchmarks[{index}].cell")
+        entry = mapping(extra["efficarch"], f"benchmarks[{index}]")
+        cell_id = decode(str, entry.get("cell"), f"benchmarks[{index}].cell")
         if cell_id in measured:
             raise RunFileError(f"cell {cell_id!r} is measured twice; every cell id must be unique")
-        measurement = _mapping(entry.get("measurement"), cell_id)
-        if schema == 1:
-            later = {"cossim_items": [], "quality": plain(Quality()), "pairs_per_round": 1}
-            measurement = {**measurement, **later}
-        if schema < 3:
-            measurement = {**measurement, **_SINCE_3}
-        if schema < 4:
-            measurement = {**measurement, **_SINCE_4}
-        if schema < 5:
-            measurement = {_RENAMED_IN_5.get(k, k): value for k, value in measurement.items()}
-        measured[cell_id] = _decode(Measurement, measurement, cell_id)
+        stored = mapping(entry.get("measurement"), cell_id)
+        measured[cell_id] = decode(
+            Measurement, newest_measurement(stored, schema, cell_id), cell_id
+        )
         check_measurement(cell_id, measured[cell_id])
+        check_estimates(cell_id, measured[cell_id], schema)
     return measured
 
 
 def _line(item: Any, measured: dict[str, Measurement], schema: int) -> CellRun:
-    entry = _mapping(item, "cell")
-    cell = _decode(Cell, entry.get("cell"), "cell")
-    limits = entry.get("limits")
-    if schema < 3:
-        limits = {**_mapping(limits, f"{cell.id}.limits"), **_LIMITS_SINCE_3}
+    entry = mapping(item, "cell")
+    cell = decode(Cell, entry.get("cell"), "cell")
+    where = f"{cell.id}.limits"
+    limits = newest_limits(mapping(entry.get("limits"), where), schema, where)
     return CellRun(
         cell=cell,
-        status=_decode(Status, entry.get("status"), f"{cell.id}.status"),
-        message=_decode(str, entry.get("message"), f"{cell.id}.message"),
-        limits=_decode(Limits, limits, f"{cell.id}.limits"),
+        status=decode(Status, entry.get("status"), f"{cell.id}.status"),
+        message=decode(str, entry.get("message"), f"{cell.id}.message"),
+        limits=decode(Limits, limits, where),
         measurement=measured.get(cell.id),
     )
-
-
-def _mapping(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise RunFileError(f"{where} is {_shown(value)}, not an object")
-    return value
-
-
-def _sequence(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise RunFileError(f"{where} is {_shown(value)}, not a list")
-    return value
-
-
-def _decode(kind: Any, value: Any, where: str) -> Any:
-    """Build ``kind`` (a record, enum, tuple, optional or scalar) from a JSON value, strictly."""
-    if is_dataclass(kind):
-        return _decode_record(typing.cast(type, kind), _mapping(value, where), where)
-    origin = typing.get_origin(kind)
-    if origin is tuple:
-        item_kind = typing.get_args(kind)[0]
-        items = _sequence(value, where)
-        return tuple(_decode(item_kind, item, f"{where}[{i}]") for i, item in enumerate(items))
-    if origin is types.UnionType:
-        inner = next(part for part in typing.get_args(kind) if part is not types.NoneType)
-        return None if value is None else _decode(inner, value, where)
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        known = [member.value for member in kind]
-        if value not in known:
-            raise RunFileError(f"{where} is {_shown(value)}; known: {', '.join(known)}")
-        return kind(value)
-    return _scalar(kind, value, where)
-
-
-def _decode_record(kind: type[T], value: dict[str, Any], where: str) -> T:
-    hints = typing.get_type_hints(kind)
-    names = [field.name for field in fields(typing.cast(Any, kind))]
-    unknown = sorted(set(value) - set(names))
-    if unknown:
-        raise RunFileError(f"{where}: unknown field {unknown[0]!r}")
-    for name in names:
-        if name not in value:
-            raise RunFileError(f"{where}: {name} is missing")
-    return kind(**{name: _decode(hints[name], value[name], f"{where}.{name}") for name in names})
-
-
-def _scalar(kind: Any, value: Any, where: str) -> Any:
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        if not math.isfinite(number):
-            raise RunFileError(f"{where} is {number}, not a finite number")
-        return number
-    if type(value) is not kind:
-        raise RunFileError(f"{where} is {_shown(value)}, not of type {kind.__name__}")
-    if kind is int and not 0 <= value < 2**63:
-        raise RunFileError(f"{where} is {_shown(value)}, not a count")
-    return value
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def machine_slug(machine: Machine) -> str:
@@ -336,5 +244,5 @@ def save_baseline(run_file: Path, folder: Path) -> Path:
         what = f"{bad[0].cell.id} is {bad[0].status.value}" if bad else what
         raise EfficarchError(f"this run cannot become a baseline: {what}; mend it and run again")
     target = baseline_path(folder, run.machine)
-    write_text(target, run_file.read_text(encoding="utf-8"))
+    write_text(target, _text(run_file))
     return target

@@ -64,9 +64,10 @@ def slowed(run_file: Path, factor: float) -> None:
     data = json.loads(run_file.read_text())
     for entry in data["benchmarks"]:
         measurement = entry["extra_info"]["efficarch"]["measurement"]
-        measurement["timed_ratio"] = {
-            name: v / factor for name, v in measurement["timed_ratio"].items()
-        }
+        measurement["rounds_ms"] = [value / factor for value in measurement["rounds_ms"]]
+        for figure in (measurement["latency_ms"], measurement["timed_ratio"]):
+            figure.update({name: value / factor for name, value in figure.items()})
+        measurement["throughput_per_s"] *= factor
     run_file.write_text(json.dumps(data))
 
 
@@ -231,9 +232,9 @@ def test_missing_images_exit_2(checkout: Path) -> None:
     [
         (["bench", "--suites", "nowhere"], "no suites folder 'nowhere'"),
         (["report", "nowhere.json"], "nowhere.json: No such file or directory"),
-        (["report", "empty.json"], "empty.json: not complete JSON"),
+        (["report", "empty.json"], "empty.json: is empty; the run that wrote it did not finish"),
         (["report", "truncated.json"], "truncated.json: not complete JSON"),
-        (["report", "good.json", "--baseline", "empty.json"], "empty.json: not complete JSON"),
+        (["report", "good.json", "--baseline", "empty.json"], "empty.json: is empty"),
     ],
     ids=["suites", "missing", "empty", "truncated", "baseline"],
 )

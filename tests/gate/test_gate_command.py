@@ -140,15 +140,11 @@ def test_our_own_files_are_read_whole(tmp_path: Path) -> None:
         ("{", "not complete JSON"),
         ('{"benchmarks": [], "machine_info": {}}', "datetime is null"),
         (
-            '{"benchmarks": [{"fullname": "a", "stats": {"median": 0}}], "machine_info": {}}',
-            "not a time",
+            '{"benchmarks": [{"fullname": "a", "stats": {"median": "0"}}], "machine_info": {}}',
+            "not a number",
         ),
-        ('{"benchmarks": [{"fullname": "a"}], "machine_info": {}}', "stats is null"),
-        (
-            '{"benchmarks": [{"fullname": "a", "stats": {"median": 1}}, '
-            '{"fullname": "a", "stats": {"median": 1}}], "machine_info": {}}',
-            "'a' is there twice",
-        ),
+        ('{"benchmarks": [{"fullname": "a", "stats": []}], "machine_info": {}}', "stats is []"),
+        ('{"benchmarks": [{"fullname": 7}], "machine_info": {}}', "fullname is 7"),
     ],
 )
 def test_what_is_no_run_file_is_refused(

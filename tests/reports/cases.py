@@ -71,7 +71,7 @@ def on_random_weights(cossim: float) -> CellRun:
     quality = CosSim(mean=cossim, p5=cossim, minimum=cossim, items=8)
     return samples.line(
         named("clip/random-weights", "of-another-project"),
-        measured=replace(measured, cossim=quality),
+        measured=replace(measured, cossim=quality, cossim_items=()),
     )
 
 

@@ -22,7 +22,7 @@ from efficarch.record import (
 )
 from efficarch.store import load_run, load_sample, plain
 from tests import samples
-from tests.store.cases import CELL, GPU, LINE, MEASUREMENT, Edit, drop, put, written
+from tests.store.cases import CELL, GPU, MEASUREMENT, Edit, drop, put, written
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run-v1.json"
 GOLDEN_2 = GOLDEN.with_name("run-v2.json")
@@ -72,11 +72,7 @@ RUNS = {
             limits=Limits(0.9, 0.8, None, ("why",), 0.8, -0.001, (0.9, 1.1), (1.85, 2.1)),
         )
     ),
-    "scaling": samples.run(
-        samples.line(
-            measured=replace(samples.measurement(), backend="cpp", scaling=samples.scaling())
-        )
-    ),
+    "scaling": samples.run(samples.line(measured=replace(samples.swept(), backend="cpp"))),
     "saving": samples.run(
         samples.line(measured=replace(samples.measurement(), saving=samples.saving()))
     ),
@@ -252,24 +248,6 @@ def test_a_run_that_timed_no_references_says_so_where_they_are_asked_for() -> No
             getattr(line.measurement, name)
 
 
-@pytest.mark.parametrize("schema", [1, 2])
-@pytest.mark.parametrize("edit", ["measurement", "limits"])
-def test_older_file_with_fields_of_schema_3_reads_as_without(
-    tmp_path: Path, schema: int, edit: str
-) -> None:
-    """What a version did not know cannot be in its files: it is not believed."""
-    data = json.loads((GOLDEN if schema == 1 else GOLDEN_2).read_text(encoding="utf-8"))
-    if edit == "measurement":
-        put(*MEASUREMENT, "saving", value=plain(samples.saving()))(data)
-    else:
-        put(*LINE, "limits", "cossim_p5", value=0.5)(data)
-
-    line = load_run(written(tmp_path / "run.json", data)).cells[0]
-
-    assert line.measurement is not None
-    assert (line.measurement.saving, line.limits.cossim_p5) == (None, None)
-
-
 def test_other_benchmarks_of_the_session_are_ignored(tmp_path: Path) -> None:
     """A benchmark of the user's own, beside the cells, changes nothing."""
     data = samples.run_json()
@@ -292,8 +270,14 @@ def test_whole_numbers_are_read_where_floats_belong(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "edit",
-    [put("commit_info", value=None), drop("commit_info"), put("commit_info", value={})],
-    ids=["null", "missing", "empty"],
+    [
+        put("commit_info", value=None),
+        drop("commit_info"),
+        put("commit_info", value={}),
+        put("commit_info", value={"time": None, "error": "no git", "project": "p"}),
+        put("commit_info", value={"id": "", "dirty": False}),
+    ],
+    ids=["null", "missing", "empty", "without id", "empty id"],
 )
 def test_run_outside_a_repository_has_no_commit(tmp_path: Path, edit: Edit) -> None:
     """Without version control the commit is unknown and the run still counts."""

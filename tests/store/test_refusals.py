@@ -35,12 +35,9 @@ def test_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(b"", id="empty"),
-        pytest.param(b"\n", id="blank"),
         pytest.param(json.dumps(samples.run_json()).encode()[:-1], id="truncated at the end"),
         pytest.param(json.dumps(samples.run_json()).encode()[:700], id="truncated in the middle"),
         pytest.param(b"device: cpu\n", id="not JSON"),
-        pytest.param(b'{"machine": "M\xfcnchen"}', id="not UTF-8"),
     ],
 )
 def test_incomplete_file_is_refused(tmp_path: Path, content: bytes) -> None:
@@ -142,6 +139,56 @@ BAD_CELLS = [
         put(*MEASUREMENT, "reference_rounds_ms", 7, value=0.0),
         f"cell {CELL!r}: reference_rounds_ms[7] is 0.0, not positive",
         id="zero round",
+    ),
+    pytest.param(
+        put(*MEASUREMENT, "rounds_ms", 0, value=1e308),
+        f"cell {CELL!r}: rounds_ms[0] is 1e+308, no latency in milliseconds",
+        id="round of ages",
+    ),
+    pytest.param(
+        put(*MEASUREMENT, "reference_rounds_ms", 1, value=5e-324),
+        f"cell {CELL!r}: reference_rounds_ms[1] is 5e-324, no latency in milliseconds",
+        id="round of no time",
+    ),
+    pytest.param(
+        put(*MEASUREMENT, "rounds_ms", value=[1.0] * 5),
+        f"cell {CELL!r}: rounds_ms holds 5 rounds; a 95 % interval needs at least 6",
+        id="too few rounds",
+    ),
+    pytest.param(
+        put(*MEASUREMENT, "reference_rounds_ms", value=[1.0] * 5),
+        f"cell {CELL!r}: reference_rounds_ms holds 5 rounds; a 95 % interval needs at least 6",
+        id="too few reference rounds",
+    ),
+    pytest.param(
+        put(*MEASUREMENT, "cossim", "mean", value=1.5),
+        f"cell {CELL!r}: cossim.mean is 1.5, outside [-1, 1]",
+        id="CosSim above one",
+    ),
+    pytest.param(
+        put(*MEASUREMENT, "cossim", "minimum", value=0.94),
+        f"cell {CELL!r}: cossim.minimum is 0.94, above the mean or p5",
+        id="minimum above the rest",
+    ),
+    pytest.param(
+        put(*MEASUREMENT, "cossim", "items", value=0),
+        f"cell {CELL!r}: cossim.items is 0, nothing was compared; run it again",
+        id="CosSim of nothing",
+    ),
+    pytest.param(
+        put(*MEASUREMENT, "cossim_items", 2, value=-1.1),
+        f"cell {CELL!r}: cossim_items[2] is -1.1, outside [-1, 1]",
+        id="CosSim of an image below minus one",
+    ),
+    pytest.param(
+        put(*MEASUREMENT, "items", value=0),
+        f"cell {CELL!r}: items is 0, nothing was measured; run it again",
+        id="no items",
+    ),
+    pytest.param(
+        put(*MEASUREMENT, "pairs_per_round", value=0),
+        f"cell {CELL!r}: pairs_per_round is 0, nothing was measured; run it again",
+        id="rounds without pairs",
     ),
     pytest.param(
         put(*MEASUREMENT, "rounds_ms", value=[]),
@@ -399,7 +446,31 @@ def test_bad_cell_is_refused(tmp_path: Path, edit: Edit, sentence: str) -> None:
             "clock_overhead_ms is inf, not a finite number",
             id="huge clock overhead",
         ),
+        pytest.param(
+            put("commit_info", "id", value=7), "commit_info.id is 7, not of type str", id="id"
+        ),
+        pytest.param(
+            put("commit_info", "id", value=None),
+            "commit_info.id is null, not of type str",
+            id="null id",
+        ),
+        pytest.param(
+            put("commit_info", "dirty", value="false"),
+            'commit_info.dirty is "false", not of type bool',
+            id="dirty in quotes",
+        ),
+        pytest.param(
+            put("commit_info", "dirty", value=1), "commit_info.dirty is 1, not of type bool", id="1"
+        ),
         pytest.param(drop("datetime"), "datetime is null, not of type str", id="no date"),
+        *(
+            pytest.param(
+                put("datetime", value=text),
+                f'datetime is "{text}", no date and time of ISO 8601',
+                id=f"date {text!r}",
+            )
+            for text in ("", "now", "2026-11-22", "20261122", "2026-13-01T00:00:00", "20:00:00")
+        ),
         pytest.param(
             drop("efficarch", "interrupted"),
             "interrupted is null, not of type bool",

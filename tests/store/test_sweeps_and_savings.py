@@ -14,11 +14,7 @@ SUBJECT = (*MEASUREMENT, "scaling", "subject")
 REFERENCE = (*MEASUREMENT, "scaling", "reference")
 SAVING = (*MEASUREMENT, "saving")
 
-RUN = samples.run(
-    samples.line(
-        measured=replace(samples.measurement(), scaling=samples.scaling(), saving=samples.saving())
-    )
-)
+RUN = samples.run(samples.line(measured=replace(samples.swept(), saving=samples.saving())))
 
 BAD = [
     pytest.param(
@@ -65,13 +61,53 @@ BAD = [
     ),
     pytest.param(
         put(*SUBJECT, "rounds_ms", value=[[1.0, 2.0, 1.0, 2.0, 1.0]] * 6),
-        "scaling.subject has 5 rounds; a 95 % interval needs at least 6",
+        "scaling.subject.rounds_ms[0] holds 5 rounds; a 95 % interval needs at least 6",
         id="too few rounds",
     ),
     pytest.param(
         put(*REFERENCE, "rounds_ms", value=[[1.0] * 7] * 6),
         "scaling: subject and reference have unequal numbers of rounds",
         id="sides of unequal rounds",
+    ),
+    pytest.param(
+        put(*SUBJECT, "lengths", value=list(range(1, 1_000_001))),
+        "scaling.subject has 1,000,000 lengths, more than 1,000",
+        id="a million lengths",
+    ),
+    pytest.param(
+        put(*SUBJECT, "lengths", 5, value=10**18),
+        "scaling.subject.lengths holds 1,000,000,000,000,000,000, no sequence length",
+        id="absurd length",
+    ),
+    pytest.param(
+        put(*SUBJECT, "fitted_from", value=10**18),
+        "scaling.subject.fitted_from is 1000000000000000000, not a length",
+        id="fitted from an absurd length",
+    ),
+    pytest.param(
+        put(*REFERENCE, "rounds_ms", 4, 2, value=1e308),
+        "scaling.reference.rounds_ms[4][2] is 1e+308, no latency in milliseconds",
+        id="absurd round",
+    ),
+    pytest.param(
+        put(*SUBJECT, "floor_ms", value=1e308),
+        "scaling.subject.floor_ms is 1e+308, no latency in milliseconds",
+        id="absurd floor",
+    ),
+    pytest.param(
+        put(*SAVING, "bits", 3, value=-0.5),
+        "saving.bits[3] is -0.5, outside [0, 1e+06]",
+        id="negative bits",
+    ),
+    pytest.param(
+        put(*SAVING, "reference_bits", 0, value=1e308),
+        "saving.reference_bits[0] is 1e+308, outside [0, 1e+06]",
+        id="absurd bits",
+    ),
+    pytest.param(
+        put(*SAVING, "layers", 0, "cossim", "p5", value=2.0),
+        "saving.layers[0].cossim.p5 is 2.0, outside [-1, 1]",
+        id="layer's CosSim above one",
     ),
     pytest.param(
         put(*SUBJECT, "floor_ms", value=0.0),

@@ -1,0 +1,60 @@
+"""Text and JSON that others wrote: read in whatever encoding it is, or refused in words."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+LARGEST_BYTES = 256 * 2**20
+"""More than any run file: a thousand cells with a thousand rounds each take a quarter of it."""
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""Half of a pair that JSON writes a character beyond 65,535 as, or a lone one."""
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file in UTF-8, UTF-16 or UTF-32, with a byte order mark or without.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is too large, empty or no text; says which and what to do.
+    """
+    with path.open("rb") as file:
+        content = file.read(LARGEST_BYTES + 1)
+    if len(content) > LARGEST_BYTES:
+        raise ValueError(
+            f"is larger than {LARGEST_BYTES // 2**20} MB, more than such a file holds; name another"
+        )
+    try:
+        # decoded here and not by json.loads, which lets half characters pass
+        return content.decode(json.detect_encoding(content))
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"not text in UTF-8, UTF-16 or UTF-32 ({error.reason} at byte {error.start}); "
+            "save it in UTF-8"
+        ) from error
+
+
+def parse_json(text: str) -> Any:
+    """Return a JSON value in which no object has a key twice and all text is Unicode.
+
+    Raises:
+        ValueError: it is not; `json.JSONDecodeError` where it is no JSON.
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_unique)
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"holds text that is no Unicode ({error.reason})") from error
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} stands twice in one object; the file was edited")
+        found[key] = value
+    return found
