@@ -10,9 +10,10 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, is_dataclass
 from enum import Enum
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,6 +93,37 @@ def load_sample(path: Path) -> Sample:
         RunFileError: as for `load_run`.
     """
     return _parsed(path, _read(path), _sample)
+
+
+def load_sides(base: Sequence[Path], head: Sequence[Path]) -> tuple[list[Sample], list[Sample]]:
+    """Read the files of both sides, each of them another measurement.
+
+    Two processes that are one would count twice what happened once, and a file on both sides is
+    compared with itself.
+
+    Raises:
+        RunFileError: a measurement is given twice, by path or in two files of the same content, or
+            as for `load_run`.
+    """
+    seen: dict[str, Path] = {}
+    samples = [_new_sample(path, seen) for path in (*base, *head)]
+    return samples[: len(base)], samples[len(base) :]
+
+
+def _new_sample(path: Path, seen: dict[str, Path]) -> Sample:
+    data = _read(path)
+    digest = _parsed(path, data, _digest)
+    if digest in seen:
+        both = f"{seen[digest]} and {path} hold the same measurement"
+        what = f"{path} is given twice" if seen[digest] == path else both
+        raise RunFileError(f"{what}; it counts once")
+    seen[digest] = path
+    return _parsed(path, data, _sample)
+
+
+def _digest(data: Any) -> str:
+    """Return what two files share that hold the same, however it is written down."""
+    return sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def _parsed(path: Path, data: Any, parse: Callable[[Any], T]) -> T:
