@@ -48,8 +48,9 @@ def gate(
 ) -> list[Verdict]:
     """Judge every cell of paired processes: ``base[i]`` and ``head[i]`` ran together.
 
-    A cell that a later pair did not measure on either side was decided before; one that only one
-    side lacks is NOT_COMPARABLE. ``limits`` are the hand-written ones, by cell id; a cell without
+    A cell that a pair did not measure on either side, since it was decided before or is another
+    shard's, is judged over the pairs that have it; one that only one side lacks is NOT_COMPARABLE.
+    ``limits`` are the hand-written ones, by cell id; a cell without
     an entry has none. Verdicts come in the order of the head's cells, then those that only the base
     has, then a line for the references where cells are judged by their ratio to them.
 
@@ -72,12 +73,13 @@ def gate(
         for cell_id, each in pairs.items()
     }
     tests = sum(map(len, series.values())) + (common is not None)
-    for look in [*(look for look in policy.pairs if look < len(base)), len(base)]:
+    counts = {cell_id: len(each.base) for cell_id, each in pairs.items()}
+    for look in sorted({*(look for look in policy.pairs if look < len(base)), *counts.values()}):
         still = {
             cell_id: [each.first(look) for each in lines]
             for cell_id, lines in series.items()
             if (cell_id not in verdicts or verdicts[cell_id].open)
-            and len(pairs[cell_id].base) >= look
+            and (look == counts[cell_id] or (look in policy.pairs and look < counts[cell_id]))
         }
         worse = _worse([s for lines in still.values() for s in lines], tests, policy)
         for cell_id, lines in still.items():

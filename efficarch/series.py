@@ -28,10 +28,14 @@ class Pairs:
     base: tuple[Observation, ...]
     head: tuple[Observation, ...]
     base_first: tuple[bool, ...]
+    places: tuple[int, ...]
+    """Which of all pairs these are: not every pair measured every cell."""
 
     def first(self, count: int) -> "Pairs":
         """Return the pairs made first."""
-        return Pairs(self.base[:count], self.head[:count], self.base_first[:count])
+        return Pairs(
+            self.base[:count], self.head[:count], self.base_first[:count], self.places[:count]
+        )
 
     def logs(self, name: str) -> tuple[float, ...]:
         """Return log(head / base) of a figure that all observations have, one per pair.
@@ -93,11 +97,16 @@ class Series:
 
 def pairs_of(cell_id: str, base: Sequence[Sample], head: Sequence[Sample]) -> Pairs:
     """Return the pairs that measured a cell."""
-    both = [(b, h) for b, h in zip(base, head, strict=True) if cell_id in b.cells]
+    both = [
+        (place, b, h)
+        for place, (b, h) in enumerate(zip(base, head, strict=True))
+        if cell_id in b.cells
+    ]
     return Pairs(
-        base=tuple(b.cells[cell_id] for b, _h in both),
-        head=tuple(h.cells[cell_id] for _b, h in both),
-        base_first=tuple(_base_first(cell_id, b, h) for b, h in both),
+        base=tuple(b.cells[cell_id] for _place, b, _h in both),
+        head=tuple(h.cells[cell_id] for _place, _b, h in both),
+        base_first=tuple(_base_first(cell_id, b, h) for _place, b, h in both),
+        places=tuple(place for place, _b, _h in both),
     )
 
 
@@ -117,7 +126,11 @@ def log_ratio(name: str, base: Observation, head: Observation) -> float:
     if name in rounds and in_turns(base, head):
         both = zip(getattr(base, rounds[name]), getattr(head, rounds[name]), strict=True)
         return median(log(ours / theirs) for theirs, ours in both)
-    return log(getattr(head, name) / getattr(base, name))
+    before, after = getattr(base, name), getattr(head, name)
+    if name == "peak_bytes":
+        # a call that allocates nothing counts as one byte, which there are ratios of
+        before, after = max(1, before), max(1, after)
+    return log(after / before)
 
 
 def series_of(cell_id: str, pairs: Pairs, policy: Policy, *, by_ratio: bool) -> list[Series]:
@@ -146,14 +159,22 @@ def references(pairs: Mapping[str, Pairs], policy: Policy) -> Series | None:
     having = [each for each in pairs.values() if each.have("reference_ms")]
     if not having:
         return None
-    longest = max(having, key=lambda each: len(each.base))
-    logs = [each.logs("reference_ms") for each in having]
-    values = tuple(
-        median(each[index] for each in logs if index < len(each))
-        for index in range(len(longest.base))
+    of_place: dict[int, list[float]] = {}
+    base_first: dict[int, bool] = {}
+    # the cell that the most pairs measured says who began; the others fill the places it lacks
+    for each in sorted(having, key=lambda each: -len(each.base)):
+        values = each.logs("reference_ms")
+        for place, value, first in zip(each.places, values, each.base_first, strict=True):
+            of_place.setdefault(place, []).append(value)
+            base_first.setdefault(place, first)
+    return Series(
+        REFERENCES,
+        "latency of all references",
+        tuple(median(of_place[place]) for place in sorted(of_place)),
+        tuple(base_first[place] for place in sorted(of_place)),
+        log1p(policy.floor),
+        log1p(policy.null),
     )
-    floor, null = log1p(policy.floor), log1p(policy.null)
-    return Series(REFERENCES, "latency of all references", values, longest.base_first, floor, null)
 
 
 def counted_pairs(count: int) -> str:
