@@ -23,7 +23,8 @@ from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any
 
-from efficarch.errors import BudgetError, hint
+from efficarch.errors import BudgetError, brief, hint
+from efficarch.files import read_text
 from efficarch.patterns import matches
 from efficarch.record import DEVICES, DTYPES, Cell, Limits, Weights
 
@@ -71,12 +72,12 @@ def load_budgets(path: Path) -> list[Limit]:
         BudgetError: the file is missing, is not TOML, or has an entry with a typo.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_text(path))
     except OSError as error:
         raise BudgetError(
             f"{path}: {error.strerror or error}; every suites folder needs a budgets.toml"
         ) from error
-    # TOMLDecodeError and UnicodeDecodeError are ValueErrors, as is a number of 5,000 digits
+    # TOMLDecodeError is a ValueError, as are another encoding and a number of 5,000 digits
     except (ValueError, RecursionError) as error:
         raise BudgetError(f"{path}: not valid TOML: {error}") from error
     for key in data:
@@ -105,7 +106,7 @@ def _limit(entry: dict[str, Any], where: str) -> Limit:
     lost = entry.get("bits_lost")
     weights = entry.get("weights")
     if weights is not None and weights not in WEIGHTS:
-        raise BudgetError(f"{where}: weights is {weights!r}; known: {', '.join(WEIGHTS)}")
+        raise BudgetError(f"{where}: weights is {brief(weights)}; known: {', '.join(WEIGHTS)}")
     return Limit(
         cells=entry["cells"],
         reason=entry["reason"].strip(),
@@ -126,7 +127,7 @@ def _limit(entry: dict[str, Any], where: str) -> Limit:
 def _floor(entry: dict[str, Any], name: str, where: str) -> float | None:
     floor = entry.get(name)
     if floor is not None and not -1 <= _number(floor, f"{where}: {name}") <= 1:
-        raise BudgetError(f"{where}: {name} is {floor}, outside [-1, 1]")
+        raise BudgetError(f"{where}: {name} is {brief(floor)}, outside [-1, 1]")
     return None if floor is None else float(floor)
 
 
@@ -135,10 +136,10 @@ def _range(entry: dict[str, Any], name: str, where: str) -> tuple[float, float] 
         return None
     bounds = entry[name]
     if not isinstance(bounds, list) or len(bounds) != 2:
-        raise BudgetError(f"{where}: {name} is {bounds!r}; write it as [lowest, highest]")
+        raise BudgetError(f"{where}: {name} is {brief(bounds)}; write it as [lowest, highest]")
     low, high = (_number(bound, f"{where}: {name}") for bound in bounds)
     if low >= high:
-        raise BudgetError(f"{where}: {name} is {bounds!r}; the first must be below the second")
+        raise BudgetError(f"{where}: {name} is {brief(bounds)}; the first must be below the second")
     return low, high
 
 
@@ -148,14 +149,14 @@ def _number(value: Any, where: str) -> float:
     except OverflowError:
         number = inf
     if not isfinite(number):
-        raise BudgetError(f"{where} is {value!r}, not a finite number")
+        raise BudgetError(f"{where} is {brief(value)}, not a finite number")
     return number
 
 
 def _positive(value: Any, where: str) -> float:
     number = _number(value, where)
     if number <= 0:
-        raise BudgetError(f"{where} is {value!r}, not positive")
+        raise BudgetError(f"{where} is {brief(value)}, not positive")
     return number
 
 

@@ -38,6 +38,15 @@ def _lines(text: str) -> list[str]:
     return text.strip().splitlines() or ["no message"]
 
 
+def brief(value: object) -> str:
+    """Return a value as it may stand in a sentence: shortened, and whatever it is."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # more digits, or deeper, than Python writes
+        return f"{type(value).__name__} of absurd size"
+    return text if len(text) <= 500 else f"{text[:497]}..."
+
+
 def hint(name: str, known: Sequence[str]) -> str:
     """Return what to do about an unknown name: the nearest known one, or all of them."""
     from difflib import get_close_matches

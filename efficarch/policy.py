@@ -23,17 +23,25 @@ environment is built. A later entry for a cell overrides an earlier one, field b
 """
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from efficarch.errors import PolicyError, hint
+from efficarch.errors import PolicyError, brief, hint
+from efficarch.files import read_text
+from efficarch.foreign import FINGERPRINT
 from efficarch.patterns import matches
 from efficarch.record import Machine
 
+MOST_PAIRS = 1_000
+"""Of processes; the gate's exact test of more takes minutes a cell, and measuring them weeks."""
+
 METRICS = ("auto", "latency", "ratio")
-DIFFERABLE = tuple(field.name for field in fields(Machine) if field.name != "device")
+DIFFERABLE = tuple(
+    dict.fromkeys((*(f.name for f in fields(Machine) if f.name != "device"), *FINGERPRINT))
+)
+"""What a fingerprint may hold, of our own files and of others', except what a cell is named by."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,12 @@ class Policy:
                 held = replace(held, **{k: v for k, v in given.items() if v is not None})
         return held
 
+    def unmatched(self, ids: Iterable[str]) -> list[str]:
+        """Return the patterns, of ``cells`` and of the overrides, that name none of some cells."""
+        known = tuple(ids)
+        patterns = dict.fromkeys((*self.cells, *(entry.cells for entry in self.overrides)))
+        return [each for each in patterns if not any(matches(each, one) for one in known)]
+
 
 def load_policy(path: Path) -> Policy:
     """Read the policy of a ``pyproject.toml``; the defaults where it has none or does not exist.
@@ -93,18 +107,8 @@ def load_policy(path: Path) -> Policy:
     Raises:
         PolicyError: the file is not TOML, or the table has a typo or a value that cannot be.
     """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return Policy()
-    except OSError as error:
-        raise PolicyError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise PolicyError(f"{path}: not valid TOML: {error}") from error
-    table = data.get("tool", {}).get("efficarch", {}).get("gate", {})
     where = f"{path}: [tool.efficarch.gate]"
-    if not isinstance(table, dict):
-        raise PolicyError(f"{where} is {table!r}, not a table")
+    table = _gate_table(path)
     names = [field.name for field in fields(Policy) if field.name != "overrides"]
     _known(table, [*names, "cell"], where)
     entries = table.get("cell", [])
@@ -116,6 +120,25 @@ def load_policy(path: Path) -> Policy:
     )
     _check_order(policy, where)
     return policy
+
+
+def _gate_table(path: Path) -> dict[str, Any]:
+    """Return the table of the gate; an empty one where the file has none or does not exist."""
+    try:
+        table: Any = tomllib.loads(read_text(path))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise PolicyError(f"{path}: {error.strerror or error}; name a TOML file") from error
+    except (ValueError, RecursionError) as error:
+        raise PolicyError(f"{path}: not valid TOML: {error}") from error
+    name = ""
+    for key in ("tool", "efficarch", "gate"):
+        name, table = f"{name}.{key}".lstrip("."), table.get(key, {})
+        if not isinstance(table, dict):
+            raise PolicyError(f"{path}: {name} is {brief(table)}, not a table; write [{name}]")
+    found: dict[str, Any] = table
+    return found
 
 
 def _override(entry: dict[str, Any], where: str) -> Override:
@@ -142,19 +165,19 @@ def _value(name: str, value: Any, where: str) -> Any:
     if name in ("cells", "install"):
         if not isinstance(value, list) or not all(isinstance(i, str) and i.strip() for i in value):
             what = "cell ids or globs" if name == "cells" else "arguments of pip install"
-            raise PolicyError(f"{where}: {name} is {value!r}; give a list of {what}")
+            raise PolicyError(f"{where}: {name} is {brief(value)}; give a list of {what}")
         return tuple(value)
     if name == "metric":
         if value not in METRICS:
-            raise PolicyError(f"{where}: metric is {value!r}; known: {', '.join(METRICS)}")
+            raise PolicyError(f"{where}: metric is {brief(value)}; known: {', '.join(METRICS)}")
         return value
     if name == "may_differ":
         if not isinstance(value, list) or not all(item in DIFFERABLE for item in value):
             known = ", ".join(DIFFERABLE)
-            raise PolicyError(f"{where}: may_differ is {value!r}; give a list of: {known}")
+            raise PolicyError(f"{where}: may_differ is {brief(value)}; give a list of: {known}")
         return tuple(value)
-    if type(value) not in (int, float) or not isfinite(value) or not 0 <= value < 1:
-        raise PolicyError(f"{where}: {name} is {value!r}; give a share from 0 to less than 1")
+    if type(value) not in (int, float) or not 0 <= value < 1:
+        raise PolicyError(f"{where}: {name} is {brief(value)}; give a share from 0 to less than 1")
     if name in ("family_error", "miss_error", "floor") and value == 0:
         raise PolicyError(f"{where}: {name} is 0, which no number of pairs can show")
     return float(value)
@@ -164,11 +187,13 @@ def _pairs(value: Any, where: str) -> tuple[int, ...]:
     numbers = value if isinstance(value, list) and value else []
     if not numbers or not all(type(n) is int and n >= 1 for n in numbers) or numbers[-1] % 2:
         raise PolicyError(
-            f"{where}: pairs is {value!r}; give positive numbers, the last one even, so that both "
-            "orders occur as often"
+            f"{where}: pairs is {brief(value)}; give positive numbers, the last one even, so that "
+            "both orders occur as often"
         )
     if sorted(set(numbers)) != numbers:
-        raise PolicyError(f"{where}: pairs is {value!r}; every number must be above the last")
+        raise PolicyError(f"{where}: pairs is {brief(value)}; every number must be above the last")
+    if numbers[-1] > MOST_PAIRS:
+        raise PolicyError(f"{where}: pairs is {brief(value)}; give at most {MOST_PAIRS:,}")
     return tuple(numbers)
 
 

@@ -15,6 +15,8 @@ GPU = "NVIDIA H100 80GB HBM3"
 
 LONG = "9" * 401
 """A whole number that no float holds."""
+HEX = f"0x1{'0' * 5000}"
+"""One that Python reads and cannot write in decimal."""
 
 GOOD = """\
 [[limit]]
@@ -315,6 +317,49 @@ def test_missing_file_is_refused(path: Path) -> None:
     assert str(caught.value) == (
         f"{path}: No such file or directory; every suites folder needs a budgets.toml"
     )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_file_with_a_byte_order_mark_is_read(path: Path, encoding: str) -> None:
+    """As some editors, and PowerShell's ``>``, write it."""
+    path.write_bytes(GOOD.encode(encoding))
+
+    assert [limit.cells for limit in load_budgets(path)] == ["dinov2/*"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [f"latency_ratio = {HEX}"],
+        [f"latency_ms = {{ X = {HEX} }}"],
+        [f"bits_lost = {HEX}"],
+        [f"slope = [{HEX}, 1]"],
+        [f"slope = {HEX}"],
+        [f"slope = [1, 2, {HEX}]"],
+        [f"weights = {HEX}"],
+        ["latency_ratio = 2020-01-01"],
+        ["latency_ms = { X = [1.9] }"],
+        ["slope = [[1], [2]]"],
+        ["slope = [nan, 1]"],
+        ["weights = ['random']"],
+    ],
+    ids=lambda lines: lines[0][:30],
+)
+def test_what_is_no_number_is_one_sentence(path: Path, lines: list[str]) -> None:
+    """A number that Python cannot write in decimal is named without its digits."""
+    path.write_text(entry(*lines), encoding="utf-8")
+
+    with pytest.raises(BudgetError) as caught:
+        load_budgets(path)
+
+    assert str(caught.value).startswith(f"{path}: limit 1 (*): ")
+    assert len(str(caught.value)) < 700
+
+
+def test_a_folder_is_no_budgets_file(tmp_path: Path) -> None:
+    """It is said to be one."""
+    with pytest.raises(BudgetError, match="Is a directory; every suites folder needs"):
+        load_budgets(tmp_path)
 
 
 def test_file_in_another_encoding_is_refused(path: Path) -> None:

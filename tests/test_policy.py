@@ -8,6 +8,8 @@ import pytest
 from efficarch.errors import PolicyError
 from efficarch.policy import CellPolicy, Policy, load_policy
 
+LONG = "9" * 401
+
 
 def policy(tmp_path: Path, text: str) -> Policy:
     """Read a policy from text."""
@@ -93,6 +95,31 @@ def test_a_later_entry_overrides_field_by_field(tmp_path: Path) -> None:
         ("cell = [{ cells = 'a', reason = 'b', null = 0.1 }]", "unknown setting 'null'"),
         ("cell = [{ cells = 'a', reason = 'b', floor = 0.005 }]", "a floor is 0.005"),
         ("x = [", "not valid TOML"),
+        ("floor = -0.1", "floor is -0.1; give a share"),
+        ("floor = inf", "floor is inf; give a share"),
+        (f"floor = {LONG}", f"floor is {LONG}; give a share"),
+        (f"cossim_tolerance = {LONG}", f"cossim_tolerance is {LONG}; give a share"),
+        (f"floor = 0x1{'0' * 5000}", "floor is int of absurd size; give a share"),
+        ("floor = 2020-01-01", "floor is datetime.date(2020, 1, 1); give a share"),
+        ("floor = {}", "floor is {}; give a share"),
+        ("pairs = [6, 1000000000]", "pairs is [6, 1000000000]; give at most 1,000"),
+        ("pairs = [6, 1002]", "give at most 1,000"),
+        (f"pairs = [0x1{'0' * 5000}]", "pairs is list of absurd size; give at most 1,000"),
+        ("pairs = [true, 6]", "pairs is [True, 6]; give positive numbers"),
+        ("pairs = [6.0]", "pairs is [6.0]; give positive numbers"),
+        ("cells = [['a']]", "cells is [['a']]"),
+        ("metric = []", "metric is []; known"),
+        ("may_differ = [['torch']]", "may_differ is [['torch']]; give a list of"),
+        ("may_differ = {}", "may_differ is {}; give a list of"),
+        ("cell = [3]", "write entries for cells as"),
+        ("cell = { cells = 'a', floor = 0.1, reason = 'b' }", "write entries for cells as"),
+        ("cell = [{ cells = 'a', floor = 0.1, reason = ['b'] }]", "'reason' must be"),
+        ("cell = [{ cells = 'a', floor = 0.1, reason = 3 }]", "'reason' must be"),
+        ("cell = [{ cells = 'a', floor = 0.1, reason = ' ' }]", "'reason' must be"),
+        ("cell = [{ cells = ['a'], floor = 0.1, reason = 'b' }]", "'cells' must be"),
+        (f"cell = [{{ cells = 'a', reason = 'b', floor = {LONG} }}]", "'a': floor is 9999"),
+        ("cell = [{ cells = 'a', reason = 'b', floor = nan }]", "'a': floor is nan"),
+        ("cell = [{ cells = 'a', reason = 'b', pairs = [6] }]", "unknown setting 'pairs'"),
     ],
 )
 def test_bad_settings_are_refused(tmp_path: Path, setting: str, words: str) -> None:
@@ -101,9 +128,77 @@ def test_bad_settings_are_refused(tmp_path: Path, setting: str, words: str) -> N
         policy(tmp_path, f"[tool.efficarch.gate]\n{setting}\n")
 
     assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
-def test_no_table(tmp_path: Path) -> None:
-    """A value where the table should be."""
-    with pytest.raises(PolicyError, match="not a table"):
-        policy(tmp_path, "[tool.efficarch]\ngate = 3\n")
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[tool.efficarch]\ngate = 3\n", "tool.efficarch.gate is 3, not a table; write [tool."),
+        ("[tool]\nefficarch = 5\n", "tool.efficarch is 5, not a table; write [tool.efficarch]"),
+        ("tool = 5\n", "tool is 5, not a table; write [tool]"),
+        ("[[tool]]\n", "tool is [{}], not a table"),
+        ("[[tool.efficarch.gate]]\nfloor = 0.1\n", "gate is [{'floor': 0.1}], not a table"),
+        ("x = " + "[" * 100_000, "not valid TOML"),
+    ],
+)
+def test_no_table(tmp_path: Path, text: str, words: str) -> None:
+    """A value where a table should be, at every level above the settings."""
+    with pytest.raises(PolicyError) as caught:
+        policy(tmp_path, text)
+
+    assert words in str(caught.value)
+
+
+def test_a_folder_is_no_policy(tmp_path: Path) -> None:
+    """Nor is it no policy at all."""
+    with pytest.raises(PolicyError) as caught:
+        load_policy(tmp_path)
+
+    assert str(caught.value) == f"{tmp_path}: Is a directory; name a TOML file"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_policy_with_a_byte_order_mark_is_read(tmp_path: Path, encoding: str) -> None:
+    """As some editors, and PowerShell's ``>``, write it."""
+    path = tmp_path / "pyproject.toml"
+    path.write_bytes("[tool.efficarch.gate]\nfloor = 0.07\n".encode(encoding))
+
+    assert load_policy(path).floor == 0.07
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
+    """The encoding, and what to do."""
+    path = tmp_path / "pyproject.toml"
+    path.write_bytes(b'name = "M\xfc"')
+
+    with pytest.raises(PolicyError, match=r"not text in UTF-8, .*; save it in UTF-8"):
+        load_policy(path)
+
+
+def test_patterns_that_name_no_cell_are_told(tmp_path: Path) -> None:
+    """Of the cells and of the overrides, each once and in their order; an id names itself."""
+    read = policy(
+        tmp_path,
+        """
+        [tool.efficarch.gate]
+        cells = ["gone/*", "a/?", "t.py::a[x]"]
+        [[tool.efficarch.gate.cell]]
+        cells = "a/*"
+        floor = 0.1
+        reason = "noisy"
+        [[tool.efficarch.gate.cell]]
+        cells = "typo/*"
+        floor = 0.1
+        reason = "noisy"
+        [[tool.efficarch.gate.cell]]
+        cells = "gone/*"
+        floor = 0.2
+        reason = "noisier"
+        """,
+    )
+
+    assert read.unmatched(["a/b", "t.py::a[x]"]) == ["gone/*", "typo/*"]
+    assert read.unmatched(iter(["a/b", "t.py::a[x]", "gone/1", "typo/1"])) == []
+    assert read.unmatched([]) == ["gone/*", "a/?", "t.py::a[x]", "a/*", "typo/*"]
+    assert Policy().unmatched([]) == []
