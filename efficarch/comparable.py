@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import median
 
+from efficarch.foreign import IDENTIFYING, UNKNOWN
 from efficarch.gate import Outcome, Verdict
 from efficarch.observation import Observation, Sample
 from efficarch.policy import Policy
@@ -55,13 +56,16 @@ def _sm_clock(observed: Observation) -> int | None:
 
 
 def differing_machines(samples: Sequence[Sample], policy: Policy) -> list[str]:
-    """Name what the fingerprints differ in, with the values, except what may differ."""
-    found: dict[str, list[str]] = {}
-    for sample in samples:
-        for name, value in sample.machine:
-            values = found.setdefault(name, [])
-            if value not in values:
-                values.append(value)
+    """Name what the fingerprints differ in, with the values, except what may differ.
+
+    What some of them do not say is unknown, which is no value that another could be equal to.
+    """
+    machines = [dict(sample.machine) for sample in samples]
+    names = dict.fromkeys(name for machine in machines for name in machine)
+    found = {
+        name: list(dict.fromkeys(machine.get(name, UNKNOWN) for machine in machines))
+        for name in names
+    }
     return [
         f"{name} is {' and '.join(values)}"
         for name, values in found.items()
@@ -69,7 +73,7 @@ def differing_machines(samples: Sequence[Sample], policy: Policy) -> list[str]:
     ]
 
 
-def differing_processes(cell_id: str, base: Sequence[Sample], head: Sequence[Sample]) -> list[str]:
+def _other_process(cell_id: str, base: Sequence[Sample], head: Sequence[Sample]) -> str | None:
     """Say what the gate's agents saw that keeps the processes from being compared."""
     found = [
         f"a process of the {side} ran code that is not its own: {_first(sample.record.foreign)}"
@@ -85,7 +89,7 @@ def differing_processes(cell_id: str, base: Sequence[Sample], head: Sequence[Sam
         if before is not None and after is not None:
             found += _differing("timer ", {"": before.timer}, {"": after.timer})
             found += _differing("fixture ", before.fixtures, after.fixtures)
-    return found
+    return found[0] if found else None
 
 
 def _first(foreign: Sequence[Foreign]) -> str:
@@ -101,24 +105,36 @@ def _differing(kind: str, base: Mapping[str, str], head: Mapping[str, str]) -> l
     ]
 
 
+def _other_machine(samples: Sequence[Sample], policy: Policy) -> str | None:
+    """Say why the processes are not known to have run on one machine; ``None`` where they are."""
+    said = differing_machines(samples, policy)
+    prefix = "other machine: " if said else "unknown machine: "
+    named = {name for sample in samples for name, _value in sample.machine}
+    identifying = [n for n in IDENTIFYING if n in named and n not in policy.may_differ]
+    if identifying and all(_unknown(name, samples) for name in identifying):
+        what = " or ".join(identifying)
+        said.append(f"no file says its {what}, so nothing identifies the machine")
+    return prefix + "; ".join(said) if said else None
+
+
+def _unknown(name: str, samples: Sequence[Sample]) -> bool:
+    return all(dict(sample.machine).get(name, UNKNOWN) == UNKNOWN for sample in samples)
+
+
 def obstacles(
     ids: Sequence[str], base: Sequence[Sample], head: Sequence[Sample], policy: Policy
 ) -> Mapping[str, Verdict]:
     """Return the verdicts of cells that cannot be compared, by cell id."""
-    differing = [
-        f"other machine: {'; '.join(d)}" for d in [differing_machines([*base, *head], policy)] if d
-    ]
+    elsewhere = _other_machine([sample for sample in (*base, *head) if sample.machine], policy)
     found = {
-        cell_id: _obstacle(
-            cell_id, base, head, [*differing, *differing_processes(cell_id, base, head)]
-        )
+        cell_id: _obstacle(cell_id, base, head, elsewhere or _other_process(cell_id, base, head))
         for cell_id in ids
     }
     return {cell_id: verdict for cell_id, verdict in found.items() if verdict is not None}
 
 
 def _obstacle(
-    cell_id: str, base: Sequence[Sample], head: Sequence[Sample], differing: Sequence[str]
+    cell_id: str, base: Sequence[Sample], head: Sequence[Sample], elsewhere: str | None
 ) -> Verdict | None:
     theirs = [sample.cells[cell_id] for sample in base if cell_id in sample.cells]
     ours = [sample.cells[cell_id] for sample in head if cell_id in sample.cells]
@@ -127,8 +143,8 @@ def _obstacle(
     if broken is not None:
         return Verdict(cell_id, Outcome.FAIL, (broken,))
     reason = _why_not(theirs, ours)
-    if reason is None and differing:
-        reason = differing[0]
+    if reason is None:
+        reason = elsewhere
     if reason is None and any(
         (cell_id in b.cells) != (cell_id in h.cells) for b, h in zip(base, head, strict=True)
     ):

@@ -291,6 +291,16 @@ def test_memory_that_varies_is_tested() -> None:
     assert "peak memory +20.0 %" in grown.reasons[0]
 
 
+def test_memory_that_some_calls_do_not_need_is_compared() -> None:
+    """Nothing has no ratio to something; it counts as one byte."""
+    some = [0, 4096] * 8
+
+    assert judge(memory(some, some)).outcome is Outcome.PASS
+    assert judge(memory([0] * 16, [0] * 16)).outcome is Outcome.PASS
+    assert judge(memory([0] * 16, [4096, 8192] * 8)).outcome is Outcome.FAIL
+    assert judge(memory([4096, 8192] * 8, [0] * 16)).outcome is Outcome.PASS
+
+
 def test_budgets_fail_by_their_lower_bound() -> None:
     """A latency budget on this device."""
     within, beyond = (
