@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from enum import Enum
+from functools import cache
 from typing import Any, TypeVar
 
 from efficarch.errors import RunFileError
@@ -55,15 +56,23 @@ def decode(kind: Any, value: Any, where: str) -> Any:
 
 
 def _record(kind: type[T], value: dict[str, Any], where: str) -> T:
-    hints = typing.get_type_hints(kind)
-    names = [field.name for field in fields(typing.cast(Any, kind))]
-    unknown = sorted(set(value) - set(names))
+    kinds = _kinds(typing.cast(type, kind))
+    unknown = sorted(set(value) - set(kinds))
     if unknown:
         raise RunFileError(f"{where}: unknown field {unknown[0]!r}")
-    for name in names:
+    for name in kinds:
         if name not in value:
             raise RunFileError(f"{where}: {name} is missing")
-    return kind(**{name: decode(hints[name], value[name], f"{where}.{name}") for name in names})
+    return kind(
+        **{name: decode(each, value[name], f"{where}.{name}") for name, each in kinds.items()}
+    )
+
+
+@cache
+def _kinds(record: type) -> dict[str, Any]:
+    """Return what each field of a record is; resolving annotations takes longer than reading."""
+    hints = typing.get_type_hints(record)
+    return {field.name: hints[field.name] for field in fields(record)}
 
 
 def _scalar(kind: Any, value: Any, where: str) -> Any:

@@ -132,7 +132,9 @@ def _parsed(path: Path, data: Any, parse: Callable[[Any], T]) -> T:
     except RecursionError as error:
         raise RunFileError(f"{path}: {_TOO_DEEP}") from error
     except RunFileError as error:
-        raise RunFileError(f"{path}: {error}") from error
+        # a sentence stays on its line, whatever the ids it names
+        sentence = "\\n".join(str(error).splitlines())
+        raise RunFileError(f"{path}: {sentence}") from error
 
 
 def _read(path: Path) -> Any:

@@ -535,3 +535,12 @@ def test_second_cell_is_named_not_the_first() -> None:
         parse_run(data)
 
     assert str(caught.value) == f"cell {broken.id!r}: rounds_ms[0] is 0.0, not positive"
+
+
+def test_a_sentence_stays_on_its_line(tmp_path: Path) -> None:
+    """Whatever stands in an id: what follows would be read as a line of its own."""
+    data = samples.run_json()
+    put(*EXTRA, "cell", value="a\n\u2028b")(data)
+    drop(*MEASUREMENT, "flops")(data)
+
+    assert refusal(written(tmp_path / "run.json", data)) == r"a\n\nb: flops is missing"
