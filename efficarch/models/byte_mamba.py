@@ -4,12 +4,12 @@ Small enough to train on two CPU cores (``benchmarks/byte_mamba``), on text that
 installation carries: what must be measured on a trained model can be, with nothing to download.
 """
 
-import json
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from efficarch.errors import MissingWeightsError
+from efficarch.files import parse_json, read_text
 from efficarch.models.base import SequenceSubject, WeightsRequest
 from efficarch.models.loading import load_random, load_state
 from efficarch.record import Weights
@@ -28,7 +28,7 @@ def load(request: WeightsRequest) -> SequenceSubject:
     """
     from transformers import MambaConfig, MambaForCausalLM
 
-    config = MambaConfig(**description()["config"])
+    config = MambaConfig(**_section("config", DATA))
     if request.weights is Weights.RANDOM:
         model, source = load_random(MambaForCausalLM, config, request.seed)
     else:
@@ -42,16 +42,29 @@ def description(folder: Path = DATA) -> dict[str, Any]:
     """Return what a folder's checkpoint is said to be.
 
     Raises:
-        MissingWeightsError: the file is missing or no JSON.
+        MissingWeightsError: the file is missing or no JSON object.
     """
     try:
-        found: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MissingWeightsError(
-            f"cannot read {folder / DESCRIPTION}; reinstall efficarch, or train the model again "
-            "with tox -e train-byte-mamba"
-        ) from error
+        found = parse_json(read_text(folder / DESCRIPTION))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unreadable(folder) from error
+    if not isinstance(found, dict):
+        raise _unreadable(folder)
     return found
+
+
+def _section(name: str, folder: Path) -> dict[str, Any]:
+    section = description(folder).get(name)
+    if not isinstance(section, dict):
+        raise _unreadable(folder)
+    return section
+
+
+def _unreadable(folder: Path) -> MissingWeightsError:
+    return MissingWeightsError(
+        f"cannot read {folder / DESCRIPTION}; reinstall efficarch, or train the model again "
+        "with tox -e train-byte-mamba"
+    )
 
 
 def packaged_state(folder: Path = DATA) -> dict[str, Any]:
@@ -62,7 +75,7 @@ def packaged_state(folder: Path = DATA) -> dict[str, Any]:
     """
     from safetensors.torch import load as loaded
 
-    wanted = description(folder)["checkpoint"]["sha256"]
+    wanted = _section("checkpoint", folder).get("sha256")
     path = folder / CHECKPOINT
     content = path.read_bytes() if path.is_file() else b""
     if sha256(content).hexdigest() != wanted:

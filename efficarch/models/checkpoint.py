@@ -1,21 +1,27 @@
 """A checkpoint as a whole: its weights, and the files beside them that say how to use it."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL.Image import Resampling
 
-from efficarch.errors import MissingWeightsError
+from efficarch.errors import MissingWeightsError, brief, first_line
 from efficarch.models.base import Normalization, WeightsRequest
 from efficarch.models.loading import load_cached, load_pretrained, load_random
+from efficarch.models.settings import read_settings
 from efficarch.record import Weights
 
 PREPROCESSOR = "preprocessor_config.json"
 PROCESSOR = "processor_config.json"
+IMAGE_PROCESSOR = "image_processor"
 """Newer checkpoints keep the preprocessor inside the settings of the whole processor."""
+
+LARGEST_PX = 8192
+"""Of a side; no image encoder sees more."""
+LARGEST_VALUE, SMALLEST_DEVIATION = 255.0, 1e-3
+"""Pixels are normalised between 0 and 1, or between 0 and 255."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,11 @@ class Checkpoint:
     """Whether only a copy already on this machine is used."""
 
     def file(self, filename: str) -> Path | None:
-        """Return one of its files; ``None`` if it holds none of that name."""
+        """Return one of its files; ``None`` if it holds none of that name.
+
+        Raises:
+            MissingWeightsError: the hub does not hand it out.
+        """
         folder = Path(self.name)
         if folder.is_dir():
             return folder / filename if (folder / filename).is_file() else None
@@ -38,17 +48,19 @@ class Checkpoint:
             return Path(hf_hub_download(self.name, filename, local_files_only=self.local_only))
         except EntryNotFoundError:
             return None
+        except (OSError, ValueError) as error:  # no network, no access, no id of a repository
+            raise MissingWeightsError(
+                f"cannot get {filename} of {self.name}: {first_line(str(error))}"
+            ) from error
 
     def settings(self, filename: str) -> dict[str, Any]:
-        """Return one of its JSON files; nothing if it holds none of that name."""
+        """Return one of its JSON files; nothing if it holds none of that name.
+
+        Raises:
+            MissingWeightsError: it is no JSON object.
+        """
         path = self.file(filename)
-        if path is None:
-            return {}
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise MissingWeightsError(f"{self.name}: {filename} is not valid JSON") from error
-        return data if isinstance(data, dict) else {}
+        return {} if path is None else read_settings(path, self.name)
 
 
 @dataclass(frozen=True)
@@ -105,15 +117,28 @@ def normalization_of(checkpoint: Checkpoint | None, default: Normalization) -> N
     """
     if checkpoint is None:
         return default
-    said = checkpoint.settings(PREPROCESSOR)
-    said = said or checkpoint.settings(PROCESSOR).get("image_processor", {})
+    filename, said = _preprocessor(checkpoint)
     try:
         return _normalization(said, default)
-    except (KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise MissingWeightsError(
-            f"{checkpoint.name}: its {PREPROCESSOR} must give one square size and three means and "
+            f"{checkpoint.name}: its {filename} must give one square size and three means and "
             f"deviations; {error}"
         ) from error
+
+
+def _preprocessor(checkpoint: Checkpoint) -> tuple[str, Mapping[str, Any]]:
+    """Return the file that says how images are prepared, and what it says."""
+    said = checkpoint.settings(PREPROCESSOR)
+    if said:
+        return PREPROCESSOR, said
+    inner = checkpoint.settings(PROCESSOR).get(IMAGE_PROCESSOR, {})
+    if not isinstance(inner, dict):
+        raise MissingWeightsError(
+            f"{checkpoint.name}: {PROCESSOR}: {IMAGE_PROCESSOR} is {brief(inner)}, not an object; "
+            "mend or remove it"
+        )
+    return (PROCESSOR, inner) if inner else (PREPROCESSOR, {})
 
 
 def fixed_normalization(loaded: Loaded, default: Normalization) -> Normalization:
@@ -125,42 +150,71 @@ def fixed_normalization(loaded: Loaded, default: Normalization) -> Normalization
     normalization = normalization_of(loaded.checkpoint, default)
     size = loaded.model.config.image_size
     if normalization.size != size:
-        name = loaded.checkpoint.name if loaded.checkpoint else loaded.source
+        name, filename = loaded.source, PREPROCESSOR
+        if loaded.checkpoint is not None:
+            name, (filename, _said) = loaded.checkpoint.name, _preprocessor(loaded.checkpoint)
         raise MissingWeightsError(
-            f"{name}: its {PREPROCESSOR} asks for images of {normalization.size} px, its weights "
+            f"{name}: its {filename} asks for images of {normalization.size} px, its weights "
             f"take {size} px only; set the size to {size}"
         )
     return normalization
 
 
-def _normalization(said: dict[str, Any], default: Normalization) -> Normalization:
-    mean, std = said.get("image_mean", default.mean), said.get("image_std", default.std)
-    if not said.get("do_normalize", True):
+def _normalization(said: Mapping[str, Any], default: Normalization) -> Normalization:
+    mean, std = _triple(said, "image_mean", default.mean), _triple(said, "image_std", default.std)
+    if min(std) < SMALLEST_DEVIATION:
+        raise ValueError(f"its image_std is {list(std)}, which pixels cannot be divided by")
+    if not _flag(said, "do_normalize", default=True):
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    return Normalization(
-        size=_side(said, default.size),
-        mean=_triple(mean),
-        std=_triple(std),
-        resample=Resampling(said.get("resample", default.resample)),
-    )
+    resample = said.get("resample", default.resample)
+    if type(resample) not in (int, Resampling) or resample not in list(Resampling):
+        known = f"{min(Resampling)} to {max(Resampling)}"
+        raise ValueError(f"its resample is {brief(resample)}, not a filter from {known}")
+    return Normalization(_side(said, default.size), mean, std, Resampling(resample))
 
 
-def _side(said: dict[str, Any], default: int) -> int:
+def _flag(said: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    # image processors write null for what they leave to their class
+    value = said.get(name)
+    if value is not None and type(value) is not bool:
+        raise ValueError(f"its {name} is {brief(value)}, neither true nor false")
+    return default if value is None else value
+
+
+def _side(said: Mapping[str, Any], default: int) -> int:
     """Return the side of the square that enters the model: of the crop, if there is one.
 
     The photos are square crops already, so they are resized straight to it.
     """
-    cropped = said.get("do_center_crop", False) and "crop_size" in said
-    size = said.get("crop_size" if cropped else "size", default)
+    cropped = _flag(said, "do_center_crop", default=False) and "crop_size" in said
+    name = "crop_size" if cropped else "size"
+    size = said.get(name, default)
+    sides = [size]
     if isinstance(size, dict):
-        sides = [size["height"], size["width"]] if "height" in size else [size["shortest_edge"]]
-    else:
-        sides = [size]
-    if len(set(sides)) != 1 or type(sides[0]) is not int or sides[0] < 1:
-        raise ValueError(f"its size is {size}")
+        sides = [size.get(each) for each in ("height", "width")]
+        sides = [size.get("shortest_edge")] if sides == [None, None] else sides
+    if len(set(map(str, sides))) != 1 or type(sides[0]) is not int:
+        raise ValueError(
+            f"its {name} is {brief(size)}; give height and width alike, or shortest_edge"
+        )
+    if not 1 <= sides[0] <= LARGEST_PX:
+        raise ValueError(f"its {name} is {brief(size)}, not from 1 to {LARGEST_PX} px")
     return sides[0]
 
 
-def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+def _triple(
+    said: Mapping[str, Any], name: str, default: tuple[float, float, float]
+) -> tuple[float, float, float]:
+    values = said.get(name, default)
+    if not isinstance(values, list | tuple) or len(values) != 3 or not all(map(_is_level, values)):
+        raise ValueError(
+            f"its {name} is {brief(values)}, not three numbers from -{LARGEST_VALUE:.0f} to "
+            f"{LARGEST_VALUE:.0f}"
+        )
     red, green, blue = (float(value) for value in values)
     return red, green, blue
+
+
+def _is_level(value: Any) -> bool:
+    """Whether a value is a number that pixels can be shifted by; NaN is none."""
+    return type(value) in (int, float) and -LARGEST_VALUE <= value <= LARGEST_VALUE

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from efficarch.errors import MissingWeightsError
+from efficarch.errors import MissingWeightsError, first_line
+from efficarch.models.settings import check_config
 
 
 def load_random(kind: Any, config: Any, seed: int) -> tuple[Any, str]:
@@ -36,6 +37,8 @@ def load_pretrained(kind: Any, location: str) -> tuple[Any, str]:
         raise MissingWeightsError(
             f"no weights folder {location!r}; give an existing folder or a hub id"
         )
+    if folder.is_dir():
+        check_config(folder)
     name = str(folder) if folder.is_dir() else location
     model, source = _from_pretrained(kind, name, local_only=False), _source(location, folder)
     return model, source
@@ -64,24 +67,16 @@ def _source(location: str, folder: Path) -> str:
 
 
 def _from_pretrained(kind: Any, name: str, *, local_only: bool) -> nn.Module:
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
-
     _quiet()
     try:
         model, info = kind.from_pretrained(
             name, local_files_only=local_only, output_loading_info=True
         )
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        RuntimeError,
-        SafetensorError,
-        StrictDataclassError,  # a configuration of another class
-    ) as error:
-        first = str(error).strip().splitlines()[0]
-        raise MissingWeightsError(f"{name!r} holds no loadable {kind.__name__}: {first}") from error
+    except Exception as error:  # whatever a configuration or damaged weights lead to in there
+        raise MissingWeightsError(
+            f"{name!r} holds no loadable {kind.__name__}: {type(error).__name__}: "
+            f"{first_line(str(error))}"
+        ) from error
     missing = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if missing:
         raise MissingWeightsError(

@@ -12,6 +12,7 @@ from efficarch.errors import MissingWeightsError
 from efficarch.models.base import SequenceSubject, WeightsRequest
 from efficarch.models.checkpoint import Checkpoint, Family, load_family
 from efficarch.models.loading import load_random
+from efficarch.models.settings import CONFIG
 from efficarch.record import Weights
 
 HUB_MAMBA = "state-spaces/mamba-130m-hf"
@@ -21,8 +22,6 @@ cannot read."""
 
 OPTION_MAMBA = "--mamba-path"
 OPTION_MAMBA2 = "--mamba2-path"
-
-CONFIG = "config.json"
 
 WIDTH = 768
 LAYERS = 24

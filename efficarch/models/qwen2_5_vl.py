@@ -11,10 +11,10 @@ from typing import Any
 from zlib import crc32
 
 import torch
-from PIL.Image import Image
+from PIL.Image import Image, new
 from torch import Tensor
 
-from efficarch.errors import MissingWeightsError
+from efficarch.errors import MissingWeightsError, first_line
 from efficarch.models.base import LanguageSubject, WeightsRequest
 from efficarch.models.loading import load_cached, load_pretrained, load_random
 from efficarch.record import Weights
@@ -92,6 +92,9 @@ SPECIAL_REDUCED: dict[str, Any] = {
     "image_token_id": 4095,
     "video_token_id": 4094,
 }
+
+BLANK_PX = 56
+"""Sides of the smallest image that the released preprocessing takes as it is."""
 
 PIXELS = {"shortest_edge": 56 * 56, "longest_edge": 16384 * 28 * 28}
 """Least and most pixels of an image, as in the released preprocessing configuration."""
@@ -197,15 +200,29 @@ def _processors(name: str) -> tuple[Any, Any]:
     from transformers import AutoTokenizer, Qwen2VLImageProcessorPil
 
     try:
-        return (
-            Qwen2VLImageProcessorPil.from_pretrained(name),
-            AutoTokenizer.from_pretrained(name),
-        )
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
+        processor = Qwen2VLImageProcessorPil.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except Exception as error:  # whatever damaged settings lead to in there
         raise MissingWeightsError(
-            f"{name!r} holds no image processor and tokenizer beside its weights: {first}"
+            f"{name!r} holds no image processor and tokenizer beside its weights: "
+            f"{first_line(str(error))}"
         ) from error
+    _check_processor(name, processor)
+    return processor, tokenizer
+
+
+def _check_processor(name: str, processor: Any) -> None:
+    """Prepare a blank image, so that settings that cannot are found before a cell needs them."""
+    blank = new("RGB", (BLANK_PX, BLANK_PX))
+    try:
+        pixels = processor(images=[blank], return_tensors="pt")["pixel_values"]
+        why = "" if pixels.isfinite().all() else "pixels are not finite"
+    except Exception as error:  # whatever damaged settings lead to in there
+        why = f"{type(error).__name__}: {first_line(str(error))}"
+    if why:
+        raise MissingWeightsError(
+            f"{name!r}: its preprocessor_config.json cannot prepare an image: {why}; mend it"
+        )
 
 
 def _chat(

@@ -9,6 +9,7 @@ from efficarch.errors import MissingWeightsError, first_line
 from efficarch.models.base import TextHead
 from efficarch.models.checkpoint import Checkpoint
 from efficarch.models.loading import load_cached, load_pretrained
+from efficarch.models.settings import CONFIG
 
 TOKENIZER = "tokenizer.json"
 
@@ -74,7 +75,7 @@ def text_tower(kind: Any, checkpoint: Checkpoint | None) -> Callable[[list[str]]
     """
     if checkpoint is None or checkpoint.file(TOKENIZER) is None:
         return None
-    if checkpoint.settings("config.json").get("model_type") != kind.config_class.model_type:
+    if checkpoint.settings(CONFIG).get("model_type") != kind.config_class.model_type:
         return None
     return lambda texts: embed_texts(kind, checkpoint, texts)
 
@@ -103,7 +104,7 @@ def embed_texts(kind: Any, checkpoint: Checkpoint, texts: list[str]) -> TextHead
             texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
         )
         embeddings = model.get_text_features(input_ids=tokens["input_ids"]).pooler_output
-    except (OSError, ValueError, KeyError, IndexError) as error:
+    except Exception as error:  # whatever a tokenizer or a tower that do not fit lead to in there
         raise MissingWeightsError(
             f"{checkpoint.name!r}: its text tower cannot read class names: "
             f"{first_line(str(error))}; mend or remove its {TOKENIZER}"

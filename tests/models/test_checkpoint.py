@@ -190,7 +190,7 @@ def test_no_normalization_is_taken_at_its_word(tmp_path: Path) -> None:
         ({"size": {"height": 32, "width": 48}}, r"its size is .*'width': 48"),
         ({"size": {"longest_edge": 32}}, "shortest_edge"),
         ({"image_mean": [0.5]}, "three means"),
-        ({"image_mean": ["a", "b", "c"]}, "could not convert"),
+        ({"image_mean": ["a", "b", "c"]}, r"its image_mean is \['a', 'b', 'c'\], not three"),
         ({"resample": 99}, "99"),
         ({"size": 64}, "asks for images of 64 px, its weights take 32 px only; set the size to 32"),
     ],
