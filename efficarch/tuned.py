@@ -18,7 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from efficarch.errors import EfficarchError
+from efficarch.errors import EfficarchError, brief
+from efficarch.files import read_text
+
+MOST_RATIO = 10.0
+"""Of the dense model's latency; nobody tunes a method to be slower still."""
 
 FIELDS = {"model": str, "method": str, "latency_ratio": float, "keep": float, "options": dict}
 
@@ -47,16 +51,19 @@ def load_tuned(path: Path) -> list[Tuned]:
             ill-typed field, or two entries have one name.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_text(path))
     except OSError as error:
         raise EfficarchError(
             f"{path}: {error.strerror or error}; write it with efficarch tune"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EfficarchError(
             f"{path}: {error}; mend it or write it anew with efficarch tune"
         ) from error
-    entries = [_entry(path, item) for item in data.get("tuned", [])]
+    items = data.get("tuned", [])
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise EfficarchError(f"{path}: write entries as [[tuned]]")
+    entries = [_entry(path, item) for item in items]
     names = [(entry.model, entry.name) for entry in entries]
     for model, name in names:
         if names.count((model, name)) > 1:
@@ -68,8 +75,13 @@ def _entry(path: Path, item: dict[str, Any]) -> Tuned:
     for name in (*item, *FIELDS):
         if name not in FIELDS or type(item.get(name)) is not FIELDS[name]:
             raise EfficarchError(
-                f"{path}: {name} is {item.get(name)!r}; an entry has exactly "
+                f"{path}: {name} is {brief(item.get(name))}; an entry has exactly "
                 f"{', '.join(f'{key} ({kind.__name__})' for key, kind in FIELDS.items())}"
+            )
+    for name, most in (("keep", 1.0), ("latency_ratio", MOST_RATIO)):
+        if not 0 < item[name] <= most:  # NaN is not either
+            raise EfficarchError(
+                f"{path}: {name} is {item[name]}; give more than 0, at most {most}"
             )
     options = {key: _value(value) for key, value in item["options"].items()}
     return Tuned(**{**item, "options": options})

@@ -46,9 +46,22 @@ def test_a_name_tells_the_latency() -> None:
         (GOOD.replace("keep = 0.31", ""), "keep is None; an entry has exactly model"),
         (GOOD.replace("0.31", '"0.31"'), "keep is '0.31'; an entry has exactly"),
         (GOOD.replace("0.57", "1"), "latency_ratio is 1; an entry has exactly"),
+        ("tuned = 5", r"write entries as \[\[tuned\]\]"),
+        ("tuned = [5]", r"write entries as \[\[tuned\]\]"),
+        ("[tuned]", r"write entries as \[\[tuned\]\]"),
+        ("x = " + "[" * 100_000, "mend it or write it anew"),
+        (GOOD.replace("0.31", f"0x1{'0' * 5000}"), "keep is int of absurd size; an entry has"),
+        (GOOD.replace("0.31", "nan"), "keep is nan; give more than 0, at most 1.0"),
+        (GOOD.replace("0.31", "1.5"), "keep is 1.5; give more than 0, at most 1.0"),
+        (GOOD.replace("0.57", "-0.5"), "latency_ratio is -0.5; give more than 0"),
+        (GOOD.replace("0.57", "inf"), "latency_ratio is inf; give more than 0"),
         (GOOD + GOOD, "tome.exact-tail@0.57 on dinov2-small is there twice; remove one"),
     ],
-    ids=["no TOML", "unknown field", "missing field", "text", "whole number", "twice"],
+    ids=[
+        *("no TOML", "unknown field", "missing field", "text", "whole number", "number of them"),
+        *("list of numbers", "single brackets", "deep", "absurd", "NaN", "more than all"),
+        *("negative", "infinite", "twice"),
+    ],
 )
 def test_a_file_with_a_mistake_is_refused(tmp_path: Path, text: str, said: str) -> None:
     """The sentence names the file, the field and what belongs there."""
@@ -57,6 +70,15 @@ def test_a_file_with_a_mistake_is_refused(tmp_path: Path, text: str, said: str) 
 
     with pytest.raises(EfficarchError, match=f"tuned.toml: .*{said}"):
         load_tuned(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path, encoding: str) -> None:
+    """As some editors, and PowerShell's ``>``, write it."""
+    path = tmp_path / "tuned.toml"
+    path.write_bytes(GOOD.encode(encoding))
+
+    assert load_tuned(path) == ENTRIES[:1]
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
