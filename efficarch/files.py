@@ -19,6 +19,9 @@ def read_text(path: Path) -> str:
         OSError: the file cannot be read.
         ValueError: it is too large, empty or no text; says which and what to do.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        # opening a pipe waits for somebody who writes
+        raise ValueError("is a pipe or a device; name a regular file")
     with path.open("rb") as file:
         content = file.read(LARGEST_BYTES + 1)
     if len(content) > LARGEST_BYTES:

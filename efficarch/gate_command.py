@@ -24,7 +24,7 @@ from efficarch.output_folder import claim
 from efficarch.patterns import matches
 from efficarch.policy import Policy, load_policy
 from efficarch.record import DTYPES
-from efficarch.store import load_sample
+from efficarch.store import load_sides
 from efficarch.trust import limits_in_force, unmatched_notice
 
 Say = Callable[[str], None]
@@ -170,9 +170,7 @@ def _python(option: str, given: Path | None) -> Path | None:
 def run_compare(arguments: argparse.Namespace, say: Say, report: Report) -> int:
     """Judge stored files, pair by pair in the order given, and return the exit code."""
     policy = load_policy(arguments.policy)
-    base, head = (
-        [load_sample(regular(file)) for file in side] for side in (arguments.base, arguments.head)
-    )
+    base, head = load_sides(*(list(map(regular, s)) for s in (arguments.base, arguments.head)))
     claim(arguments.out, RESULTS)
     notices = unmatched_notice(policy, [*base, *head])
     for notice in notices:

@@ -6,7 +6,6 @@ from pathlib import PurePosixPath
 
 from efficarch.gate import Outcome, Verdict
 from efficarch.observation import Sample
-from efficarch.patterns import matches
 from efficarch.policy import Policy
 from efficarch.record import Limits
 
@@ -137,8 +136,7 @@ def _changed_tests(pairs: Pairs) -> set[str]:
 def unmatched_notice(policy: Policy, samples: Iterable[Sample]) -> list[str]:
     """Say which patterns of the policy name no cell."""
     names = {cell_id for sample in samples for cell_id in sample.cells}
-    patterns = [*policy.cells, *(entry.cells for entry in policy.overrides)]
-    lost = [each for each in patterns if not any(matches(each, name) for name in names)]
+    lost = policy.unmatched(names)
     return [f"the policy names cells that there are not ({listed(lost)})"] if lost else []
 
 
