@@ -18,6 +18,7 @@ from efficarch.experiment.ledger import RESULTS, finished_pairs
 from efficarch.experiment.project import project_folder
 from efficarch.experiment.request import Request, requested
 from efficarch.experiment.run import Options, load_pairs
+from efficarch.gate import Outcome, Verdict
 from efficarch.gate_run import Wishes, run
 from efficarch.observation import Sample
 from efficarch.output_folder import claim
@@ -170,22 +171,34 @@ def _python(option: str, given: Path | None) -> Path | None:
 def run_compare(arguments: argparse.Namespace, say: Say, report: Report) -> int:
     """Judge stored files, pair by pair in the order given, and return the exit code."""
     policy = load_policy(arguments.policy)
-    base, head = load_sides(*(list(map(regular, s)) for s in (arguments.base, arguments.head)))
+    sides = load_sides(*(list(map(regular, s)) for s in (arguments.base, arguments.head)))
     claim(arguments.out, RESULTS)
-    notices = unmatched_notice(policy, [*base, *head])
-    for notice in notices:
-        say(f"note: {notice}")
-    if policy.cells:
-        base, head = ([_chosen(sample, policy) for sample in side] for side in (base, head))
+    notices = unmatched_notice(policy, [*sides.base, *sides.head])
+    base, head = ([_chosen(s, policy) for s in side] for side in (sides.base, sides.head))
     pairs = list(zip(base, head, strict=False))
     verdicts = gate(base, head, limits_in_force(pairs, trust_head=False), policy)
+    if sides.shared:
+        notices.append(f"{sides.shared[0]} holds what a file of the base holds: no two commits")
+        verdicts = list(map(_undecided, verdicts))
+    for notice in notices:
+        say(f"note: {notice}")
     subjects = f"{len(head)} files of the head against {len(base)} of the base"
     judged = Judged(verdicts, pairs, subjects, policy, tuple(notices))
     return conclude(judged, arguments.out, say, report, annotate=arguments.annotate)
 
 
+def _undecided(verdict: Verdict) -> Verdict:
+    """Take back a PASS for which one measurement was compared with itself."""
+    if verdict.outcome is not Outcome.PASS:
+        return verdict
+    reason = "one measurement is on both sides, which shows nothing"
+    return replace(verdict, outcome=Outcome.INCONCLUSIVE, reasons=(*verdict.reasons, reason))
+
+
 def _chosen(sample: Sample, policy: Policy) -> Sample:
-    """Keep the cells that the policy names."""
+    """Keep the cells that the policy names, all where it names none."""
+    if not policy.cells:
+        return sample
     cells = {
         cell_id: cell
         for cell_id, cell in sample.cells.items()

@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from enum import Enum
 from hashlib import sha256
 from pathlib import Path
@@ -95,19 +95,28 @@ def load_sample(path: Path) -> Sample:
     return _parsed(path, _read(path), _sample)
 
 
-def load_sides(base: Sequence[Path], head: Sequence[Path]) -> tuple[list[Sample], list[Sample]]:
-    """Read the files of both sides, each of them another measurement.
+@dataclass(frozen=True)
+class Sides:
+    """The files of both sides of a comparison."""
 
-    Two processes that are one would count twice what happened once, and a file on both sides is
-    compared with itself.
+    base: list[Sample]
+    head: list[Sample]
+    shared: list[Path]
+    """Files of the head that hold what one of the base holds: there, a commit meets itself."""
+
+
+def load_sides(base: Sequence[Path], head: Sequence[Path]) -> Sides:
+    """Read the files of both sides; a process counts once, however often its file is given.
 
     Raises:
-        RunFileError: a measurement is given twice, by path or in two files of the same content, or
-            as for `load_run`.
+        RunFileError: a measurement is given twice on one side, by path or in two files of the same
+            content, or as for `load_run`.
     """
-    seen: dict[str, Path] = {}
-    samples = [_new_sample(path, seen) for path in (*base, *head)]
-    return samples[: len(base)], samples[len(base) :]
+    theirs: dict[str, Path] = {}
+    ours: dict[str, Path] = {}
+    before = [_new_sample(path, theirs) for path in base]
+    after = [_new_sample(path, ours) for path in head]
+    return Sides(before, after, [path for digest, path in ours.items() if digest in theirs])
 
 
 def _new_sample(path: Path, seen: dict[str, Path]) -> Sample:

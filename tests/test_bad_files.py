@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from efficarch.conclusion import Judged
 from efficarch.decision import gate
 from efficarch.errors import EfficarchError
 from efficarch.gate import check_limits, compare
@@ -82,14 +83,16 @@ def judge(spoiled: Path, good: Path, out: Path) -> bool:
             answer(lambda: compare(run, base))
             answer(lambda: compare(base, run))
     sides = answer(lambda: load_sides([spoiled], [good]))
-    for base_side, head_side in [sides, sides[::-1]] if sides else []:
+    both = (sides.base, sides.head) if sides else ()
+    for base_side, head_side in [both, both[::-1]] if both else []:
         # the same pair again and again, with both sides unspoiled or spoiled now and then
         base_all = [*base_side * 4, *head_side * 2, *base_side]
         pairs = base_all, [*head_side * 6, *base_side]
         verdicts = answer(lambda pairs=pairs: gate(*pairs, limits(pairs[1]), Policy()))
         if verdicts is not None:
+            judged = Judged(verdicts, list(zip(*pairs, strict=True)), "a < b", Policy())
             facts = list(head_side[0].machine)
-            answer(lambda v=verdicts, f=facts: write_gate_report(v, "a < b", f, out))
+            answer(lambda j=judged, f=facts: write_gate_report(j, f, out))
     return run is not None or sides is not None
 
 

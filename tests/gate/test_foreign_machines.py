@@ -37,7 +37,8 @@ def judged(tmp_path: Path, base: Info, head: Info, policy: Policy | None = None)
         ]
         for name, info, seconds in (("base", base, 0.001), ("head", head, 0.0015))
     ]
-    (verdict,) = gate(*load_sides(*sides), {}, policy or Policy())
+    loaded = load_sides(*sides)
+    (verdict,) = gate(loaded.base, loaded.head, {}, policy or Policy())
     return verdict
 
 

@@ -81,7 +81,8 @@ def test_files_of_shards_are_read_and_judged(tmp_path: Path) -> None:
         for side, seconds in (("base", 0.1), ("head", 0.2))
     )
 
-    verdicts = gate(*load_sides(base, head), {}, Policy())
+    sides = load_sides(base, head)
+    verdicts = gate(sides.base, sides.head, {}, Policy())
 
     assert [(v.cell_id, v.outcome, v.pairs) for v in verdicts] == [
         ("a", Outcome.INCONCLUSIVE, 1),

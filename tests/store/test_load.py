@@ -287,3 +287,21 @@ def test_run_outside_a_repository_has_no_commit(tmp_path: Path, edit: Edit) -> N
     run = load_run(written(tmp_path / "run.json", data))
 
     assert (run.commit, run.dirty) == ("unknown", False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-22T20:00:00",
+        "2026-11-22 20:00",
+        "2026-11-22T20:00:00Z",
+        "2026-11-22T20:00:00.123456+00:00",
+        "2024-02-29T23:59:59-0330",
+    ],
+)
+def test_every_date_and_time_of_pytest_benchmark_is_read(tmp_path: Path, text: str) -> None:
+    """Its versions write microseconds, an offset, both or neither."""
+    data = samples.run_json()
+    put("datetime", value=text)(data)
+
+    assert load_run(written(tmp_path / "run.json", data)).created == text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from efficarch.errors import RunFileError
-from efficarch.store import load_sample, load_sides
+from efficarch.store import Sides, load_sample, load_sides
 from tests import samples
 from tests.gate.paired_cases import plain_file
 from tests.store.cases import written
@@ -31,10 +31,9 @@ def test_the_files_of_each_side_come_in_their_order(run: Path, tmp_path: Path) -
     late = other(tmp_path / "b.json", 21)
     plain = plain_file(tmp_path / "c.json", {"a": 1.0}, created=0)
 
-    base, head = load_sides([run, plain], [late])
+    sides = load_sides([run, plain], [late])
 
-    assert base == [load_sample(run), load_sample(plain)]
-    assert head == [load_sample(late)]
+    assert sides == Sides([load_sample(run), load_sample(plain)], [load_sample(late)], [])
 
 
 def as_is(text: str) -> str:
@@ -53,40 +52,38 @@ def reordered(text: str) -> str:
 
 
 @pytest.mark.parametrize("copy", [as_is, indented, reordered])
-@pytest.mark.parametrize("across", [True, False], ids=["across", "within"])
-def test_a_copy_counts_once(
-    run: Path, tmp_path: Path, copy: Callable[[str], str], across: bool
-) -> None:
-    """Under another name, laid out otherwise, on the same side or the other."""
+def test_a_copy_counts_once(run: Path, tmp_path: Path, copy: Callable[[str], str]) -> None:
+    """Under another name, or laid out otherwise; on the other side it is said."""
     twin = tmp_path / "b.json"
     twin.write_text(copy(run.read_text()))
-    base, head = ([run], [twin]) if across else ([run, twin], [other(tmp_path / "c.json", 21)])
+    late = other(tmp_path / "c.json", 21)
 
-    with pytest.raises(RunFileError) as caught:
-        load_sides(base, head)
+    for base, head in (([run, twin], [late]), ([late], [run, twin])):
+        with pytest.raises(RunFileError) as caught:
+            load_sides(base, head)
+        assert str(caught.value) == f"{run} and {twin} hold the same measurement; it counts once"
 
-    assert str(caught.value) == f"{run} and {twin} hold the same measurement; it counts once"
+    assert load_sides([run], [twin, late]).shared == [twin]
 
 
 def test_a_file_given_twice_counts_once(run: Path) -> None:
     """By the same path, and by another path to it."""
     with pytest.raises(RunFileError) as caught:
-        load_sides([run], [run])
+        load_sides([run, run], [])
     assert str(caught.value) == f"{run} is given twice; it counts once"
 
     link = run.with_name("link.json")
     link.symlink_to(run)
     with pytest.raises(RunFileError, match=r"a\.json and .*link\.json hold the same measurement"):
-        load_sides([run], [link])
+        load_sides([], [run, link])
 
 
 def test_measurements_that_happen_to_agree_are_two(tmp_path: Path) -> None:
     """Equal medians at two times are no copy."""
     paths = [plain_file(tmp_path / f"{i}.json", {"a": 1.0}, created=i) for i in range(2)]
 
-    base, head = load_sides(paths[:1], paths[1:])
-
-    assert len(base) == len(head) == 1
+    assert len(load_sides(paths, []).base) == 2
+    assert load_sides(paths[:1], paths[1:]).shared == []
 
 
 def test_a_bad_file_of_either_side_is_named(run: Path, tmp_path: Path) -> None:
