@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from efficarch.conclusion import Judged
 from efficarch.errors import EfficarchError
 from efficarch.output_folder import IGNORED, WRITTEN_BY_TUNE, claim, refuse_foreign
+from efficarch.policy import Policy
 from reports.gate_view import build_gate
 from reports.render import gate_html, gate_markdown, html, markdown
 from reports.view import build
@@ -40,7 +42,8 @@ def test_a_folder_with_other_content_stays_visible(tmp_path: Path) -> None:
 
 def ours() -> dict[str, list[str]]:
     """Return what efficarch has written under each name, now and before."""
-    page, gate = build(samples.run()), build_gate([], "a against b", [])
+    page = build(samples.run())
+    gate = build_gate(Judged([], [], "a against b", Policy(), ("a note",)), [])
     return {
         "index.html": [
             html(page),
@@ -51,7 +54,7 @@ def ours() -> dict[str, list[str]]:
         "summary.md": [markdown(page), gate_markdown(gate)],
         "run.json": ['{"benchmarks": [], "efficarch": {"schema": 1}}'],
         "verdicts.json": ['{\n "exit_code": 0,\n "pairs": 5}'],
-        "experiment.json": ['{\n "base": "a",\n "head": "b"}'],
+        "experiment.json": ['{\n "base": "a",\n "head": "b"}', '{\n "format": 2,\n "started": 1}'],
         "trials.log": ['{"op_code": 0, "worker_id": "x"}'],
         "pareto.csv": ["method,keep,options,latency_ratio,latency_ratio_low\n"],
         "tuned.toml": [WRITTEN_BY_TUNE + "[[tuned]]"],
