@@ -195,8 +195,14 @@ def test_a_cell_of_what_is_called_nothing_is_refused(parameter: str) -> None:
         ("Holder(held={'a'})", Holder({"a"}), True),
         ("<function <lambda> at 0x7f>", lambda: 1, True),
     ],
-    # the address of an object would be another in every worker
-    ids=["a name", "another", "its own text", "of a set", "of a holder", "of a function"],
+    ids=[
+        "of a function",
+        "of a set",
+        "address",
+        "text of a set",
+        "text of data",
+        "text of a lambda",
+    ],
 )
 def test_an_id_that_is_only_the_text_of_the_value(name: str, value: object, expected: bool) -> None:
     """As ids=str would give it."""
