@@ -1,5 +1,6 @@
 """What happens to ``bench`` tests at collection: each becomes a cell with limits and a timer."""
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,10 +14,12 @@ from efficarch.given_ids import named_parameters, repeats, repetition
 from efficarch.options import check_options
 from efficarch.patterns import matches
 from efficarch.probe import choose_device, cuda_available, device_name
+from efficarch.process_plan import VARIABLE as PLAN
 from efficarch.process_plan import ProcessPlan
 from efficarch.process_plan import current as current_plan
 from efficarch.record import Cell, Limits, Measurement, Status
 from efficarch.timing import Odometer
+from efficarch.turns import VARIABLE as TURNS
 from efficarch.turns import Turns
 from efficarch.turns import current as current_turns
 
@@ -86,6 +89,8 @@ def join_gate(config: pytest.Config) -> None:
         pytest.UsageError: what the environment says cannot be read.
     """
     if hasattr(config, "workerinput"):
+        for variable in (PLAN, TURNS):
+            os.environ.pop(variable, None)
         return
     session = session_of(config)
     try:

@@ -64,7 +64,9 @@ def _measures(item: Any) -> bool:
     """
     if "bench" not in getattr(item, "fixturenames", ()):
         return False
-    for fixture in reversed(item._fixtureinfo.name2fixturedefs.get("bench", ())):
+    # other plugins have items of their own kind
+    definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    for fixture in reversed(definitions.get("bench", ())):
         if getattr(fixture.func, "__module__", None) == __name__:
             return True
         if "bench" not in fixture.argnames:

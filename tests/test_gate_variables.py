@@ -107,9 +107,12 @@ def test_xdist_under_a_gate_runs_its_tests(gate: Gate, folder: Path) -> None:
     assert "4 passed" in run.stdout
 
 
-def test_a_worker_that_inherits_the_variables_does_not_look_at_them(folder: Path) -> None:
-    """Where its controller does not take them, as one without the plugin."""
-    (folder / "test_plain.py").write_text("def test_plain():\n    pass\n")
+def test_a_worker_that_inherits_the_variables_only_drops_them(folder: Path) -> None:
+    """Where its controller did not take them, as one without the plugin."""
+    (folder / "test_plain.py").write_text(
+        "import os\n\ndef test_plain():\n"
+        "    assert not [name for name in os.environ if name.startswith('EFFICARCH_GATE_')]\n"
+    )
     (folder / "conftest.py").write_text(
         "import os\n\ndef pytest_configure_node(node):\n"
         + "".join(f"    os.environ[{name!r}] = '99'\n" for name in VARIABLES)

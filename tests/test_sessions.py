@@ -149,6 +149,36 @@ def test_only_who_measures_is_a_cell(suite: pytest.Pytester) -> None:
     assert len(load_run(suite.path / "run.json").cells) == 2
 
 
+ITEMS = """
+import pytest
+
+
+class Line(pytest.Item):
+    fixturenames = ("bench", "benchmark")
+
+    def runtest(self):
+        pass
+
+
+def pytest_collect_file(file_path, parent):
+    if file_path.suffix == ".lines":
+        return Lines.from_parent(parent, path=file_path)
+
+
+class Lines(pytest.File):
+    def collect(self):
+        yield Line.from_parent(self, name="line")
+"""
+
+
+def test_tests_of_another_kind_are_left_alone(pytester: pytest.Pytester) -> None:
+    """Whatever another plugin says that they ask for."""
+    pytester.makeconftest(ITEMS)
+    pytester.makefile(".lines", own="")
+
+    pytester.runpytest_inprocess("-p", "efficarch.plugin").assert_outcomes(passed=1)
+
+
 def test_bench_is_no_fixture_to_ask_for_on_the_way(suite: pytest.Pytester) -> None:
     """Its cell would be unknown at collection; the test fails with a sentence."""
     suite.makepyfile(test_tiny="def test_late(request):\n    request.getfixturevalue('bench')\n")
