@@ -15,7 +15,7 @@ from efficarch.experiment.project import distribution_name, pytest_settings
 from efficarch.experiment.request import Request, existing
 from efficarch.experiment.run import Experiment, Options, Pair, measure
 from efficarch.experiment.shared_caches import Caches
-from efficarch.experiment.side import Side, put_agent
+from efficarch.experiment.side import Side, furnish
 from efficarch.experiment.temporary import temporary_folder
 from efficarch.experiment.worktree import (
     SIDES,
@@ -59,6 +59,19 @@ class Wishes:
     """Cells and suites are filled in when the sides are known."""
 
 
+@dataclass(frozen=True)
+class Setting:
+    """Both sides, and by what they are judged."""
+
+    arms: Arms
+    policy: Policy
+    options: Options
+    notices: tuple[str, ...]
+    """What the head changed of what measures and judges it."""
+    explained: bool
+    """Whether a change of code could explain a gain."""
+
+
 def run(request: Request, wishes: Wishes, interpreter: Path, say: Say) -> Judged:
     """Measure and judge; nothing is left but the files in the out folder.
 
@@ -66,35 +79,50 @@ def run(request: Request, wishes: Wishes, interpreter: Path, say: Say) -> Judged
         EfficarchError: whatever keeps the gate from its verdicts, in one sentence.
     """
     with only_gate() as lock, temporary_folder() as workspace:
-        arms = _sides(request, wishes, workspace, interpreter)
-        policy, notices = _policy(arms, wishes)
-        arms = with_environments(arms, wishes.pythons, policy.install, workspace, say)
-        options = options_of(arms, wishes, policy)
-        changed = changed_files(arms)
-        judging = _judging(arms, changed, options)
-        if judging:
-            notices.append(f"the head changes what measures it: {listed(judging)}")
-        if os.environ.get("PYTEST_ADDOPTS"):
-            notices.append(f"PYTEST_ADDOPTS is left out ({os.environ['PYTEST_ADDOPTS']!r})")
+        setting = _setting(request, wishes, workspace, interpreter, say)
+        experiment = _experiment(request, setting, workspace, lock)
+        experiment.ledger.claim()
+        notices = [*setting.notices, *_resumed(experiment.ledger)]
         for notice in notices:
             say(f"note: {notice}")
-        experiment = _experiment(request, arms, options, policy, workspace, lock)
-        experiment.ledger.claim()
-        notices += _resumed(experiment, say)
-        pairs, more = _measured(experiment, wishes, policy, say)
+        pairs, more = _measured(experiment, wishes, setting.policy, say)
         for notice in more:
             say(f"note: {notice}")
-        verdicts = doubted(
-            gate(*sides(pairs), limits_in_force(pairs, trust_head=wishes.trust_head), policy),
-            pairs,
-            policy,
-            explained=explains_a_gain(changed, judging),
-        )
+        limits = limits_in_force(pairs, trust_head=wishes.trust_head)
+        found = gate(*sides(pairs), limits, setting.policy)
+        verdicts = doubted(found, pairs, setting.policy, explained=setting.explained)
         experiment.ledger.conclude()
+    return Judged(
+        verdicts,
+        pairs,
+        _subjects(setting.arms, wishes),
+        setting.policy,
+        (*notices, *more),
+        experiment.ledger.resumed_pairs,
+    )
+
+
+def _subjects(arms: Arms, wishes: Wishes) -> str:
     head = "the working tree" if wishes.head is None else wishes.head
-    subjects = f"{head} ({arms.head.commit[:12]}) against {wishes.base} ({arms.base.commit[:12]})"
-    resumed = experiment.ledger.resumed_pairs
-    return Judged(verdicts, pairs, subjects, policy, (*notices, *more), resumed)
+    return f"{head} ({arms.head.commit[:12]}) against {wishes.base} ({arms.base.commit[:12]})"
+
+
+def _setting(
+    request: Request, wishes: Wishes, workspace: Path, interpreter: Path, say: Say
+) -> Setting:
+    arms = _sides(request, wishes, workspace, interpreter)
+    policy, notices = _policy(arms, wishes)
+    suites, more = _suites(arms, wishes)
+    options = options_of(suites, wishes, policy)
+    changed = changed_files(arms)
+    judging = _judging(arms, changed, suites)
+    notices += more
+    if judging:
+        notices.append(f"the head changes what measures it: {listed(judging)}")
+    if os.environ.get("PYTEST_ADDOPTS"):
+        notices.append(f"PYTEST_ADDOPTS is left out ({os.environ['PYTEST_ADDOPTS']!r})")
+    arms = with_environments(arms, wishes.pythons, policy.install, workspace, say)
+    return Setting(arms, policy, options, tuple(notices), explains_a_gain(changed, judging))
 
 
 def sides(pairs: Sequence[Pair]) -> tuple[list[Sample], list[Sample]]:
@@ -129,13 +157,19 @@ def _policy(arms: Arms, wishes: Wishes) -> tuple[Policy, list[str]]:
     return base, policy_notice(base, head)
 
 
-def options_of(arms: Arms, wishes: Wishes, policy: Policy) -> Options:
-    """Return how every process measures.
+def _suites(arms: Arms, wishes: Wishes) -> tuple[tuple[str, ...], list[str]]:
+    """Return where the benchmarks are, by the base, and what the head would change of that.
 
     Raises:
         EfficarchError: there are no benchmarks, or only one side has them.
     """
-    suites = wishes.suites or suites_in(arms.head.project)
+    notices = []
+    suites = wishes.suites
+    if suites is None:
+        base, head = (suites_in(arms.of(side).project) for side in SIDES)
+        suites = head if wishes.trust_head or not base else base
+        if base and base != head:
+            notices.append(f"the head has its benchmarks in {listed(head) or 'no folder'}")
     if not suites:
         raise EfficarchError(
             "no benchmarks here: no suites, testpaths, benchmarks or tests; name their folder with "
@@ -143,14 +177,19 @@ def options_of(arms: Arms, wishes: Wishes, policy: Policy) -> Options:
         )
     for side in SIDES:
         existing(arms.of(side).project, suites, side)
+    return suites, notices
+
+
+def options_of(suites: tuple[str, ...], wishes: Wishes, policy: Policy) -> Options:
+    """Return how every process measures."""
     # what is asked for by name need not be among the cells of the policy
     cells = policy.cells if policy.cells and not wishes.options.pytest else None
     alone = policy.metric != "ratio"
     return replace(wishes.options, suites=suites, cells=cells, subject_alone=alone)
 
 
-def _judging(arms: Arms, changed: Sequence[str], options: Options) -> list[str]:
-    found = judging_files(changed, arms.head.folder, options.suites)
+def _judging(arms: Arms, changed: Sequence[str], suites: Sequence[str]) -> list[str]:
+    found = judging_files(changed, arms.head.folder, suites)
     base, head = (pytest_settings(arms.of(side).project) for side in SIDES)
     names = [name for name in {**base, **head} if base.get(name) != head.get(name)]
     found += [f"{name} (pytest's configuration)" for name in names]
@@ -160,38 +199,30 @@ def _judging(arms: Arms, changed: Sequence[str], options: Options) -> list[str]:
 
 
 def _experiment(
-    request: Request,
-    arms: Arms,
-    options: Options,
-    policy: Policy,
-    workspace: Path,
-    lock: int | None,
+    request: Request, setting: Setting, workspace: Path, lock: int | None
 ) -> Experiment:
-    put_agent(workspace)
-    (workspace / "control").mkdir()
+    furnish(workspace)
+    arms = setting.arms
     facts = {
         "base": arms.base.commit,
         "head": arms.head.tree,
         "project": request.folder,
-        "options": asdict(options),
-        "policy": asdict(policy),
+        "options": asdict(setting.options),
+        "policy": asdict(setting.policy),
         "pythons": [str(arms.of(side).python) for side in SIDES if not arms.of(side).built],
     }
     checkouts = tuple(request.repository.checkouts())
     ready = {side: Side(side, arms, workspace, checkouts) for side in SIDES}
-    return Experiment(Ledger(request.out, facts), ready, options, lock)
+    return Experiment(Ledger(request.out, facts), ready, setting.options, lock)
 
 
-def _resumed(experiment: Experiment, say: Say) -> list[str]:
-    ledger = experiment.ledger
+def _resumed(ledger: Ledger) -> list[str]:
     if not ledger.resumed_pairs:
         return []
-    words = (
-        f"{ledger.resumed_pairs} of the pairs were measured earlier, since {ledger.started}, by "
-        "a run that was interrupted"
-    )
-    say(f"note: {words}")
-    return [words]
+    return [
+        f"{ledger.resumed_pairs} of the pairs were measured earlier, since {ledger.started}, by a "
+        "run that was interrupted"
+    ]
 
 
 def _measured(

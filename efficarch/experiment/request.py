@@ -54,8 +54,13 @@ def requested(out: Path | None) -> Request:
     repository = find_repository(here)
     project = here if repository.bare else project_folder(repository.top, here)
     folder = "." if repository.bare else project.relative_to(repository.top).as_posix()
+    named = Path(os.path.normpath(here / out if out else project / "reports/out/gate"))
     # of a symbolic link the target: measured code must not find it below another name
-    chosen = (here / out if out else project / "reports/out/gate").resolve()
+    chosen = named.resolve()
+    if named.is_relative_to(repository.top) and not chosen.is_relative_to(repository.top):
+        raise EfficarchError(
+            f"{named} leads out of the repository to {chosen}; choose another --out"
+        )
     _check_out(repository, chosen)
     return Request(repository, here, folder, chosen)
 

@@ -12,18 +12,18 @@ import random
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from efficarch.errors import EfficarchError, RunFileError
+from efficarch.experiment.collected import Collected
 from efficarch.experiment.ledger import Ledger, finished_pairs, run_file
 from efficarch.experiment.processes import ENDED, NOTHING_SELECTED, Start, run_pair
 from efficarch.experiment.side import Files, Side
 from efficarch.experiment.worktree import SIDES, Arms, changes
 from efficarch.observation import Sample, with_record
-from efficarch.patterns import expression, matches
+from efficarch.patterns import expression
 from efficarch.process_plan import ProcessPlan
 from efficarch.process_record import ProcessRecord, load_record
 from efficarch.series import in_turns
@@ -117,7 +117,7 @@ class Experiment:
             plan.write(each.plan)
             self.sides[side].tell(each, wanted, self.options.efficarch)
             starts[side] = self._start(side, each)
-        collected = _Collected(files)
+        collected = Collected(files)
         named = plan.cells or () if first else ()
 
         def conductor(connections: Mapping[str, socket.socket]) -> Conductor:
@@ -209,58 +209,6 @@ NOTHING: dict[str, Any] = {"machine_info": {}, "commit_info": {}, "benchmarks": 
 
 def _troubles(record: ProcessRecord) -> bool:
     return any(each.outcome in ("failed", "error") for each in record.tests.values())
-
-
-SAID = {"collected", "order", "unnamed"}
-"""What an agent says of the tests it has collected."""
-
-
-class _Collected:
-    """What the agents said of both sides, as soon as they have."""
-
-    def __init__(self, files: Mapping[str, Files]) -> None:
-        self._files = files
-        self._seen: dict[str, Any] = {}
-        self._checked = False
-
-    def check(self, cells: Sequence[str]) -> None:
-        """Refuse patterns that name nothing on either side, once both have collected.
-
-        Raises:
-            EfficarchError: there is one.
-        """
-        if self._checked or len(self._look()) < len(self._files):
-            return
-        self._checked = True
-        if any(said["unnamed"] for said in self._seen.values()):
-            return
-        names = [name for said in self._seen.values() for name in said["collected"]]
-        for pattern in cells:
-            if not any(matches(pattern, name) for name in names):
-                raise EfficarchError(
-                    f"{pattern!r} in cells of the policy names no cell of either side; mend or "
-                    "remove it"
-                )
-
-    def _look(self) -> dict[str, Any]:
-        for side, each in self._files.items():
-            if side not in self._seen and each.collected.is_file():
-                with suppress(OSError, ValueError):
-                    said = json.loads(each.collected.read_bytes())
-                    # measured code could write there too
-                    if isinstance(said, dict) and set(said) >= SAID:
-                        self._seen[side] = said
-        return self._seen
-
-    def place(self, name: str, plan: ProcessPlan) -> tuple[int, int, tuple[str, str]]:
-        """Return what to sort by where two sides stand at different tests.
-
-        Ordinary benchmarks go in the order of the base; what only the head has is alone anyway.
-        """
-        order = self._look().get("base", {}).get("order", ())
-        if "::" in name:
-            return (0, order.index(name) if name in order else -1, ("", ""))
-        return (1, 0, plan.place(name))
 
 
 def load_pair(folder: Path, pair: int) -> Pair:

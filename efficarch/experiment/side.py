@@ -198,8 +198,11 @@ class Side:
         return {"HOME": str(home), "TMPDIR": str(temporary), **installed, **shared, **own}
 
 
-def put_agent(workspace: Path) -> None:
-    """Copy the agent to where both sides import it from."""
+def furnish(workspace: Path) -> None:
+    """Put into the workspace what both sides use, the agent above all."""
+    (workspace / "control").mkdir()
+    # a project without settings of its own would have those of a folder above, whoever's they are
+    (workspace / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     target = workspace / "agent" / AGENT
     target.mkdir(parents=True)
     for source in files(agent).iterdir():

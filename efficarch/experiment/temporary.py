@@ -14,7 +14,7 @@ from efficarch.experiment.interrupts import held_back
 PREFIX = "efficarch-gate-"
 MARKER = "efficarch-gate.lock"
 CONTENTS = frozenset({MARKER, "agent", "base", "base-home", "base-python"}) | frozenset(
-    {"control", "head", "head-home", "head-python", "index"}
+    {"control", "head", "head-home", "head-python", "index", "pytest.ini"}
 )
 """What a gate puts there; a folder that holds anything else is not removed for being stale."""
 

@@ -45,6 +45,32 @@ def test_a_flat_project(alone: Path) -> None:
     assert (out_of(repo) / "index.html").is_file()
 
 
+def test_a_link_out_of_the_repository(alone: Path) -> None:
+    """Somebody committed one where the gate writes: what it leads to is not the gate's."""
+    repo = strangers(alone / "flat")
+    (alone / "important").mkdir()
+    (repo / "reports").mkdir()
+    (repo / "reports" / "out").symlink_to(alone / "important")
+    commit(repo, "a link")
+
+    code, _output, errors = finished(repo, "--base", "HEAD~1")
+
+    assert code == 2
+    assert "leads out of the repository" in errors
+    assert list((alone / "important").iterdir()) == []
+
+
+def test_settings_of_a_folder_above_the_sides_are_nobodys(alone: Path) -> None:
+    """The temporary folder belongs to everybody."""
+    repo = strangers(alone / "flat")
+    (alone / "temporary" / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n")
+
+    code, _output, errors = finished(repo, "--base", "HEAD")
+
+    assert (code, errors) == (0, "")
+    (alone / "temporary" / "pytest.ini").unlink()
+
+
 def test_the_same_command_goes_on_where_the_folder_is_not_ignored(alone: Path) -> None:
     """What a gate writes into the repository is no part of the working tree it measures."""
     repo = strangers(alone / "flat")

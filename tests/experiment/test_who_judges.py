@@ -202,6 +202,27 @@ def test_settings_of_other_tools_are_not(project: Path, name: str) -> None:
     assert (code, "note:" in output) == (0, False)
 
 
+def test_where_the_benchmarks_are_the_base_says(project: Path) -> None:
+    """A head that points elsewhere would have nothing measured of what was."""
+    elsewhere = "def test_step(benchmark):\n    benchmark.pedantic(int, rounds=20)\n"
+    files = {
+        "acclib/__init__.py": SLOWER,
+        "elsewhere/test_step.py": elsewhere,
+        "pytest.ini": "[pytest]\ntestpaths = elsewhere\n",
+    }
+    commit(project, "points elsewhere", files)
+
+    code, output, _errors = finished(project, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert code == 1
+    assert "note: the head has its benchmarks in elsewhere" in output
+    git(project, "rm", "-rq", "benchmarks")
+    commit(project, "without them")
+    code, _output, errors = finished(project, "--base", "HEAD~2", "--head", "HEAD")
+    assert code == 2
+    assert "the head has no 'benchmarks', so there is nothing to compare" in errors
+
+
 def test_files_of_a_pull_request_are_not_taken_for_the_gates(project: Path) -> None:
     """Somebody committed a whole folder of equal measurements where the gate writes."""
     assert finished(project, "--base", "HEAD")[0] == 0

@@ -11,7 +11,6 @@ from efficarch.cli import main
 from efficarch.conclusion import exit_code
 from efficarch.experiment.ledger import run_file
 from efficarch.experiment.run import Options
-from efficarch.experiment.worktree import Arms, Tree
 from efficarch.gate import Outcome, Verdict
 from efficarch.gate_run import Wishes, options_of
 from efficarch.policy import Policy
@@ -191,18 +190,15 @@ def test_the_policy_in_force_is_shown(tmp_path: Path, capsys: pytest.CaptureFixt
     ("given", "cells"), [((), ("dinov2/*",)), (("-k", "norm"), None)], ids=["policy", "-k"]
 )
 def test_the_policy_names_the_cells_unless_asked_for_others(
-    tmp_path: Path, given: tuple[str, ...], cells: tuple[str, ...] | None
+    given: tuple[str, ...], cells: tuple[str, ...] | None
 ) -> None:
     """What -k selects need not be among them."""
-    (tmp_path / "suites").mkdir()
-    (tmp_path / "suites" / "test_a.py").write_text("")
-    tree = Tree(tmp_path, "commit", "tree", Path("python"))
     wishes = Wishes("main", None, (None, None), None, False, None, Options(given, (), (), 0, 60))
 
-    options = options_of(Arms(tree, tree), wishes, Policy(cells=("dinov2/*",)))
+    options = options_of(("suites",), wishes, Policy(cells=("dinov2/*",)))
 
     assert (options.suites, options.cells) == (("suites",), cells)
-    assert options_of(Arms(tree, tree), wishes, Policy()).cells is None
+    assert options_of(("suites",), wishes, Policy()).cells is None
 
 
 BRACKETS = """

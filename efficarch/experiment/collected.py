@@ -1,0 +1,63 @@
+"""What the agents of a pair say of their tests before any of them runs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from efficarch.errors import EfficarchError
+from efficarch.experiment.side import Files
+from efficarch.patterns import matches
+from efficarch.process_plan import ProcessPlan
+
+SAID = {"collected", "order", "unnamed"}
+"""What an agent says of the tests it has collected."""
+
+
+class Collected:
+    """What was collected on both sides, as soon as their agents have said so."""
+
+    def __init__(self, files: Mapping[str, Files]) -> None:
+        """Take the files of both processes by side."""
+        self._files = files
+        self._seen: dict[str, Any] = {}
+        self._checked = False
+
+    def check(self, cells: Sequence[str]) -> None:
+        """Refuse patterns that name nothing on either side, once both have collected.
+
+        Raises:
+            EfficarchError: there is one.
+        """
+        if self._checked or len(self._look()) < len(self._files):
+            return
+        self._checked = True
+        if any(said["unnamed"] for said in self._seen.values()):
+            return
+        names = [name for said in self._seen.values() for name in said["collected"]]
+        for pattern in cells:
+            if not any(matches(pattern, name) for name in names):
+                raise EfficarchError(
+                    f"{pattern!r} in cells of the policy names no cell of either side; mend or "
+                    "remove it"
+                )
+
+    def _look(self) -> dict[str, Any]:
+        for side, each in self._files.items():
+            if side not in self._seen and each.collected.is_file():
+                with suppress(OSError, ValueError):
+                    said = json.loads(each.collected.read_bytes())
+                    # measured code could write there too
+                    if isinstance(said, dict) and set(said) >= SAID:
+                        self._seen[side] = said
+        return self._seen
+
+    def place(self, name: str, plan: ProcessPlan) -> tuple[int, int, tuple[str, str]]:
+        """Return what to sort by where two sides stand at different tests.
+
+        Ordinary benchmarks go in the order of the base; what only the head has is alone anyway.
+        """
+        order = self._look().get("base", {}).get("order", ())
+        if "::" in name:
+            return (0, order.index(name) if name in order else -1, ("", ""))
+        return (1, 0, plan.place(name))
