@@ -275,7 +275,12 @@ def test_the_gate_of_the_workflow(stranger: Path, alone: Path) -> None:
     judge = alone / "judge"
     git(stranger, "worktree", "add", "--quiet", "--detach", str(judge), "main")
     sha = git(stranger, "rev-parse", "HEAD")
-    line = words[1].replace("$GITHUB_SHA", sha).replace("$RUNNER_TEMP", str(alone))
+    line = (
+        words[1]
+        .replace("\\\n", " ")
+        .replace("$GITHUB_SHA", sha)
+        .replace("$RUNNER_TEMP", str(alone))
+    )
 
     done = typed(f"efficarch gate {shlex.join(shlex.split(line))}", judge)
 

@@ -5,6 +5,7 @@ snapshot of the working tree adds lies in the head's own repository and goes wit
 """
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,13 +84,13 @@ def check_out_snapshot(
             f"{repository.top} has no working tree; name the commit to judge: --head REF"
         )
     left_out = [
-        folder.relative_to(repository.top).as_posix()
-        for folder in without
-        if folder.is_relative_to(repository.top)
+        _ignored(each, repository.top) for each in without if each.is_relative_to(repository.top)
     ]
     _check_untracked(repository, left_out)
     _borrow(repository, path)
-    commit = _snapshot(repository, path, left_out)
+    with (path / ".git" / "info" / "exclude").open("a", encoding="utf-8") as file:
+        file.writelines(f"\n{pattern}\n" for pattern in left_out)
+    commit = _snapshot(repository, path)
     return _checked_out(repository, commit, path, python, snapshot=True)
 
 
@@ -127,7 +128,8 @@ def _borrow(repository: Repository, path: Path) -> None:
         "init", "-q", "--template=", f"--object-format={form}", "-b", "side", str(path)
     )
     own, git = path / ".git", _inside(path)
-    (own / "objects" / "info").mkdir(exist_ok=True)
+    for folder in (own / "info", own / "objects" / "info"):
+        folder.mkdir(exist_ok=True)
     (own / "objects" / "info" / "alternates").write_bytes(os.fsencode(repository.objects) + b"\n")
     refs = repository.git("for-each-ref", "--format=%(objectname) %(refname)")
     if refs:
@@ -135,7 +137,6 @@ def _borrow(repository: Repository, path: Path) -> None:
     for name in ("shallow", "info/attributes", "info/exclude"):
         theirs = repository.path(name)
         if theirs.is_file():
-            (own / name).parent.mkdir(exist_ok=True)
             (own / name).write_bytes(theirs.read_bytes())
     for key, value in (*repository.content_settings(), *INERT):
         git("config", "--add", key, value)
@@ -205,7 +206,8 @@ def _not_here(name: str) -> EfficarchError:
 
 def _check_untracked(repository: Repository, left_out: list[str]) -> None:
     """Refuse to copy much that git does not track: data and secrets are seldom meant to be."""
-    listed = repository.git("ls-files", "--others", "--exclude-standard", "-z", *_except(left_out))
+    excluded = [f"--exclude={pattern}" for pattern in left_out]
+    listed = repository.git("ls-files", "--others", "--exclude-standard", "-z", *excluded)
     sizes = {name: _size(repository.top / name) for name in listed.split("\0") if name}
     megabytes = sum(sizes.values()) / 1e6
     if megabytes > SNAPSHOT_MB:
@@ -224,7 +226,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _snapshot(repository: Repository, path: Path, left_out: list[str]) -> str:
+def _snapshot(repository: Repository, path: Path) -> str:
     """Commit the working tree in the head's repository, through an index beside it."""
     index = ("GIT_INDEX_FILE", str(path.parent / "index"))
     places = (("GIT_DIR", str(path / ".git")), ("GIT_WORK_TREE", str(repository.top)), index)
@@ -233,7 +235,7 @@ def _snapshot(repository: Repository, path: Path, left_out: list[str]) -> str:
     git("read-tree", last or "--empty")
     absent = _left_out_by_the_user(repository)
     git("update-index", "--skip-worktree", "-z", "--stdin", given="\0".join(absent))
-    git("add", "--all", *_except(left_out))
+    git("add", "--all", ".")
     identity = tuple(
         (f"GIT_{who}_{what}", value)
         for who in ("AUTHOR", "COMMITTER")
@@ -252,5 +254,10 @@ def _left_out_by_the_user(repository: Repository) -> list[str]:
     return [name for name in names if not os.path.lexists(repository.top / name)]
 
 
-def _except(left_out: list[str]) -> list[str]:
-    return ["--", ".", *(f":(top,exclude,literal){name}" for name in left_out)]
+def _ignored(folder: Path, top: Path) -> str:
+    """Return the pattern by which git ignores a folder and nothing else.
+
+    As a path to exclude it would be an error where the repository ignores it already.
+    """
+    name = folder.relative_to(top).as_posix()
+    return "/" + re.sub(r"([\\*?\[ ])", r"\\\1", name) + "/"

@@ -92,6 +92,27 @@ def test_a_snapshot_is_the_working_tree_as_it_is(repo: Path, tmp_path: Path) -> 
     }
 
 
+@pytest.mark.parametrize(
+    "name", ["out", "out/deep", "o*t", "a [b] c", "#out", "!out", "back\\slash"]
+)
+@pytest.mark.parametrize("ignored", [True, False], ids=["ignored", "not ignored"])
+def test_a_folder_is_left_out_whatever_it_is_called(
+    repo: Path, tmp_path: Path, name: str, ignored: bool
+) -> None:
+    """And nothing else is, whether the repository ignores it already or not."""
+    if ignored:
+        (repo / ".git" / "info").mkdir(exist_ok=True)
+        (repo / ".git" / "info" / "exclude").write_text("/out/\n")
+    for folder in (name, "o other t", "a b c"):
+        (repo / folder).mkdir(parents=True)
+        (repo / folder / "file.py").write_text("")
+
+    head = snapshot(repo, tmp_path / "work", repo / name)
+
+    found = {path.relative_to(head.path).as_posix() for path in head.path.rglob("file.py")}
+    assert found == {"o other t/file.py", "a b c/file.py"}
+
+
 def test_a_snapshot_of_an_unchanged_tree_is_its_commit(repo: Path, tmp_path: Path) -> None:
     """By what is in it, whenever it was made."""
     head = snapshot(repo, tmp_path / "work")
