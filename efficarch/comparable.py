@@ -138,7 +138,6 @@ def _obstacle(
 ) -> Verdict | None:
     theirs = [sample.cells[cell_id] for sample in base if cell_id in sample.cells]
     ours = [sample.cells[cell_id] for sample in head if cell_id in sample.cells]
-    errors = [o for o in ours if o.status is Status.ERROR]
     broken = _broken(theirs, ours)
     if broken is not None:
         return Verdict(cell_id, Outcome.FAIL, (broken,))
@@ -153,20 +152,19 @@ def _obstacle(
         return None
     # what the head adds, or what neither side can run here, is no sign of a regression
     skipped = all(each.status is Status.SKIPPED for each in theirs + ours)
-    return Verdict(
-        cell_id, Outcome.NOT_COMPARABLE, (reason,), advisory=(not theirs and not errors) or skipped
-    )
+    return Verdict(cell_id, Outcome.NOT_COMPARABLE, (reason,), advisory=not theirs or skipped)
 
 
 def _broken(theirs: Sequence[Observation], ours: Sequence[Observation]) -> str | None:
-    """Say that a test works in the base and not in the head: by one that raised, or by most.
+    """Say that a test fails in the head and not in the base: one that raised, or most of them.
 
-    A single process of many may miss a limit by chance; what is wrong fails in all of them.
+    A single process of many may miss a limit by chance; what is wrong fails in all of them. A test
+    that only the head has fails there too.
     """
     errors = [each for each in ours if each.status is Status.ERROR]
-    if errors and theirs and not any(each.status is Status.ERROR for each in theirs):
+    if errors and not any(each.status is Status.ERROR for each in theirs):
         return f"raised: {errors[0].message}"
-    if _fails(ours) and theirs and not _fails(theirs):
+    if _fails(ours) and not _fails(theirs):
         last = next(each for each in reversed(ours) if each.status in FAILING)
         return f"the test fails in the head and not in the base: {last.message}"
     return None

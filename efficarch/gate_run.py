@@ -7,13 +7,13 @@ from pathlib import Path
 
 from efficarch.conclusion import Judged
 from efficarch.decision import gate, undecided
-from efficarch.errors import EfficarchError
+from efficarch.errors import EfficarchError, PolicyError
 from efficarch.experiment.environments import with_environments
 from efficarch.experiment.ledger import Ledger
 from efficarch.experiment.lock import only_gate
 from efficarch.experiment.project import distribution_name, pytest_settings
 from efficarch.experiment.request import Request, existing
-from efficarch.experiment.run import Experiment, Options, Pair, measure
+from efficarch.experiment.run import BrokenHeadError, Experiment, Options, Pair, measure
 from efficarch.experiment.shared_caches import Caches
 from efficarch.experiment.side import Side, furnish
 from efficarch.experiment.temporary import temporary_folder
@@ -24,12 +24,14 @@ from efficarch.experiment.worktree import (
     check_out,
     check_out_snapshot,
 )
+from efficarch.gate import Outcome, Verdict
 from efficarch.observation import Sample
-from efficarch.policy import Policy, load_policy
+from efficarch.policy import Policy, load_named_policy, load_policy
 from efficarch.suites_folder import suites_in
 from efficarch.trust import (
     doubted,
     explains_a_gain,
+    failing_notice,
     judging_files,
     limits_in_force,
     limits_notice,
@@ -40,6 +42,9 @@ from efficarch.trust import (
 )
 
 Say = Callable[[str], None]
+
+COLLECTION = "collection"
+"""Stands for the cells of a head whose tests cannot be loaded."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +90,15 @@ def run(request: Request, wishes: Wishes, interpreter: Path, say: Say) -> Judged
         notices = [*setting.notices, *_resumed(experiment.ledger)]
         for notice in notices:
             say(f"note: {notice}")
-        pairs, more = _measured(experiment, wishes, setting.policy, say)
+        try:
+            pairs, more = _measured(experiment, wishes, setting.policy, say)
+        except BrokenHeadError as error:
+            pairs, more = [], []
+            verdicts = [Verdict(COLLECTION, Outcome.FAIL, (str(error),))]
+        else:
+            verdicts = _verdicts(pairs, setting, trust_head=wishes.trust_head)
         for notice in more:
             say(f"note: {notice}")
-        limits = limits_in_force(pairs, trust_head=wishes.trust_head)
-        found = gate(*sides(pairs), limits, setting.policy)
-        verdicts = doubted(found, pairs, setting.policy, explained=setting.explained)
         experiment.ledger.conclude()
     return Judged(
         verdicts,
@@ -100,6 +108,12 @@ def run(request: Request, wishes: Wishes, interpreter: Path, say: Say) -> Judged
         (*notices, *more),
         experiment.ledger.resumed_pairs,
     )
+
+
+def _verdicts(pairs: Sequence[Pair], setting: Setting, *, trust_head: bool) -> list[Verdict]:
+    limits = limits_in_force(pairs, trust_head=trust_head)
+    found = gate(*sides(pairs), limits, setting.policy)
+    return doubted(found, pairs, setting.policy, explained=setting.explained)
 
 
 def _subjects(arms: Arms, wishes: Wishes) -> str:
@@ -149,12 +163,21 @@ def _sides(request: Request, wishes: Wishes, workspace: Path, interpreter: Path)
 def _policy(arms: Arms, wishes: Wishes) -> tuple[Policy, list[str]]:
     """Return the policy in force, and what the head would change of it."""
     if wishes.policy is not None:
-        return load_policy(wishes.policy), []
-    head = load_policy(arms.head.project / "pyproject.toml")
+        return load_named_policy(wishes.policy), []
+    base, head = (_policy_of(arms, side) for side in SIDES)
     if wishes.trust_head:
         return head, ["policy and limits are the head's own (--trust-head)"]
-    base = load_policy(arms.base.project / "pyproject.toml")
     return base, policy_notice(base, head)
+
+
+def _policy_of(arms: Arms, side: str) -> Policy:
+    path = arms.of(side).project / "pyproject.toml"
+    try:
+        return load_policy(path)
+    except PolicyError as error:
+        # the file that it names will be gone
+        words = str(error).replace(str(path), f"pyproject.toml of the {side}")
+        raise PolicyError(words) from error
 
 
 def _suites(arms: Arms, wishes: Wishes) -> tuple[tuple[str, ...], list[str]]:
@@ -245,7 +268,7 @@ def _measured(
         )
     notices = [] if wishes.trust_head else limits_notice(pairs)
     notices += unmatched_notice(policy, [sample for pair in pairs for sample in pair])
-    notices += record_notices(pairs) + caches.notices()
+    notices += failing_notice(pairs) + record_notices(pairs) + caches.notices()
     return pairs, notices
 
 
@@ -253,5 +276,7 @@ def progress(done: int, look: int, seconds: float) -> str:
     """Draw how far a gate is."""
     width = 20
     filled = width * done // look
-    left = f", about {(look - done) * seconds / 60:.0f} min to go" if seconds else ""
+    to_go = (look - done) * seconds
+    time = f"{to_go:.0f} s" if to_go < 120 else f"{to_go / 60:.0f} min"
+    left = f", about {time} to go" if seconds else ""
     return f"[{'#' * filled}{'.' * (width - filled)}] pair {done + 1} of {look}{left}"

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from efficarch.gate import Outcome, Verdict
 from efficarch.observation import Sample
 from efficarch.policy import Policy
-from efficarch.record import Limits
+from efficarch.record import Limits, Status
 
 Pairs = Sequence[tuple[Sample, Sample]]
 
@@ -131,6 +131,17 @@ def _changed_tests(pairs: Pairs) -> set[str]:
             if before is not None and before.source != facts.source:
                 found.add(cell_id)
     return found
+
+
+def failing_notice(pairs: Pairs) -> list[str]:
+    """Say which measured tests fail on both sides: their speed is judged, they are not."""
+    failing = [
+        cell_id
+        for cell_id, cell in (pairs[0][1].cells.items() if pairs else ())
+        if cell.status is Status.FAILED and cell_id in pairs[0][0].cells
+        if pairs[0][0].cells[cell_id].status is Status.FAILED
+    ]
+    return [f"tests fail in both commits ({listed(failing)})"] if failing else []
 
 
 def unmatched_notice(policy: Policy, samples: Iterable[Sample]) -> list[str]:

@@ -17,25 +17,30 @@ SAID = {"collected", "order", "unnamed"}
 class Collected:
     """What was collected on both sides, as soon as their agents have said so."""
 
-    def __init__(self, files: Mapping[str, Files]) -> None:
-        """Take the files of both processes by side."""
+    def __init__(self, files: Mapping[str, Files], patterns: Sequence[str]) -> None:
+        """Take the files of both processes by side, and what the cells should match."""
         self._files = files
+        self._patterns = patterns
         self._seen: dict[str, Any] = {}
         self._checked = False
 
-    def check(self, cells: Sequence[str]) -> None:
-        """Refuse patterns that name nothing on either side, once both have collected.
+    def has(self, side: str) -> bool:
+        """Whether a side has collected its tests.
 
         Raises:
-            EfficarchError: there is one.
+            EfficarchError: both have, and a pattern names nothing on either.
         """
-        if self._checked or len(self._look()) < len(self._files):
-            return
-        self._checked = True
+        seen = self._look()
+        if not self._checked and len(seen) == len(self._files):
+            self._checked = True
+            self._check()
+        return side in seen
+
+    def _check(self) -> None:
         if any(said["unnamed"] for said in self._seen.values()):
             return
         names = [name for said in self._seen.values() for name in said["collected"]]
-        for pattern in cells:
+        for pattern in self._patterns:
             if not any(matches(pattern, name) for name in names):
                 raise EfficarchError(
                     f"{pattern!r} in cells of the policy names no cell of either side; mend or "

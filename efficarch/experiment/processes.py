@@ -22,6 +22,8 @@ POLL_S = 0.1
 
 ENDED = (0, 1)
 """Exit codes of pytest: all passed, or some test failed and says so in the file."""
+NOT_COLLECTED = (2, 4)
+"""That a test file, or a file that runs before it, cannot be loaded."""
 NOTHING_SELECTED = 5
 """That no test was left to run."""
 
@@ -43,12 +45,13 @@ def run_pair(
     *,
     timeout_s: int,
     lock: int | None,
-    meanwhile: Callable[[], None],
+    collected: Callable[[str], bool],
 ) -> dict[str, int]:
     """Run both processes of a pair to their end and return their exit codes.
 
     The first of ``starts`` begins every cell. Where one ends badly the other is stopped, as its
-    pair is lost. ``meanwhile`` is called while they run. ``lock`` is a descriptor that stays open
+    pair is lost, once it has ``collected`` its tests: that tells whose fault it is. That is asked
+    of both while they run, and may refuse to go on. ``lock`` is a descriptor that stays open
     until all that they started has ended.
 
     Raises:
@@ -67,14 +70,14 @@ def run_pair(
         stack.callback(conductor.hang_up)
         Thread(target=conductor.run, daemon=True).start()
         end = seconds_now() + timeout_s
-        while running and not any(
-            code not in (*ENDED, NOTHING_SELECTED) for code in codes.values()
-        ):
+        while running:
             for side, process in list(running.items()):
                 with suppress(subprocess.TimeoutExpired):
                     codes[side] = process.wait(POLL_S)
                     del running[side]
-            meanwhile()
+            have = {side: collected(side) for side in starts}
+            if set(codes.values()) - {*ENDED, NOTHING_SELECTED} and all(map(have.get, running)):
+                break
             conductor.check()
             if running and seconds_now() > end:
                 late = conductor.awaited if len(running) > 1 else next(iter(running))

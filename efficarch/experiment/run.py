@@ -19,7 +19,13 @@ from typing import Any
 from efficarch.errors import EfficarchError, RunFileError
 from efficarch.experiment.collected import Collected
 from efficarch.experiment.ledger import Ledger, finished_pairs, run_file
-from efficarch.experiment.processes import ENDED, NOTHING_SELECTED, Start, run_pair
+from efficarch.experiment.processes import (
+    ENDED,
+    NOT_COLLECTED,
+    NOTHING_SELECTED,
+    Start,
+    run_pair,
+)
 from efficarch.experiment.side import Files, Side
 from efficarch.experiment.worktree import SIDES, Arms, changes
 from efficarch.observation import Sample, with_record
@@ -33,6 +39,10 @@ from efficarch.turns import Conductor
 
 Pair = tuple[Sample, Sample]
 """Base and head."""
+
+
+class BrokenHeadError(EfficarchError):
+    """The head's benchmarks cannot even be loaded, and the base's can."""
 
 
 @dataclass(frozen=True)
@@ -117,19 +127,22 @@ class Experiment:
             plan.write(each.plan)
             self.sides[side].tell(each, wanted, self.options.efficarch)
             starts[side] = self._start(side, each)
-        collected = Collected(files)
-        named = plan.cells or () if first else ()
+        collected = Collected(files, (plan.cells or ()) if first else ())
 
         def conductor(connections: Mapping[str, socket.socket]) -> Conductor:
             return Conductor(connections, lambda name: collected.place(name, plan))
 
-        return run_pair(
+        codes = run_pair(
             starts,
             conductor,
             timeout_s=self.options.timeout_s,
             lock=self.lock,
-            meanwhile=lambda: collected.check(named),
+            collected=collected.has,
         )
+        if codes.get("head") in NOT_COLLECTED and codes.get("base") not in NOT_COLLECTED:
+            log = files["head"].log
+            raise BrokenHeadError(f"its benchmarks cannot be loaded: {_last_words(log)}; see {log}")
+        return codes
 
     def _start(self, side: str, files: Files) -> Start:
         arguments = (*self.options.suites, *self.options.pytest)

@@ -236,23 +236,26 @@ def test_a_process_that_hangs(repo: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", ["base", "head"])
 def test_a_suite_that_cannot_be_imported(repo: Path, tmp_path: Path, broken: str) -> None:
-    """The arm is named, with its own words."""
+    """The side is named, with its own words; a head that breaks what worked fails."""
     good = git(repo, "rev-parse", "HEAD")
     bad = commit(repo, "bad", {"work.py": "import does_not_exist\n"})
     base, head = (bad, good) if broken == "base" else (good, bad)
 
-    code, _output, errors = finished(
+    code, output, errors = finished(
         repo, "--base", base, "--head", head, "--out", str(tmp_path / "out")
     )
 
-    assert code == 2
-    assert f"the {broken} measured nothing" in errors
-    assert "does_not_exist" in errors
-    assert errors.count("\n") == 1
+    words = output if broken == "head" else errors
+    assert code == (1 if broken == "head" else 2)
+    assert "does_not_exist" in words
+    told = "FAIL collection: its benchmarks cannot be loaded", "the base measured nothing"
+    assert told[broken == "base"] in words
+    assert errors.count("\n") == (broken == "base")
 
 
 def test_two_gates_at_once(repo: Path, tmp_path: Path) -> None:
     """The second says so; the first is not disturbed."""
+    commit(repo, "takes its time", {"work.py": f"import time\ntime.sleep(2)\n{QUICK}"})
     first = gate(repo, "--base", "HEAD", "--out", str(tmp_path / "first"))
     wait_for(tmp_path / "first" / "experiment.json")
 
@@ -329,8 +332,8 @@ def test_an_unfinished_experiment_is_not_mixed_with_another(repo: Path) -> None:
     code, _output, errors = finished(repo, "--base", "HEAD", "--seed", "1")
 
     assert code == 2
-    assert "holds an unfinished experiment (other options)" in errors
-    assert "choose another --out, or remove it" in errors
+    assert "holds finished pairs of an unfinished experiment (other options)" in errors
+    assert "remove it to give that one up, or choose another --out" in errors
 
 
 def test_a_finished_experiment_is_measured_anew(repo: Path) -> None:
