@@ -23,7 +23,7 @@ from efficarch.gate_run import Wishes, run
 from efficarch.observation import Sample
 from efficarch.output_folder import claim
 from efficarch.patterns import matches
-from efficarch.policy import Policy, load_policy
+from efficarch.policy import Policy, load_named_policy, load_policy
 from efficarch.record import DTYPES
 from efficarch.store import load_sides
 from efficarch.trust import limits_in_force, unmatched_notice
@@ -73,12 +73,11 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``efficarch compare``."""
     parser.add_argument("--base", type=path, nargs="+", required=True, metavar="RUN.json")
     parser.add_argument("--head", type=path, nargs="+", required=True, metavar="RUN.json")
-    parser.add_argument("--out", type=path, default=Path("reports/out/gate"), help="folder")
+    parser.add_argument("--out", type=path, default=Path("reports/out/compare"), help="folder")
     parser.add_argument(
         "--policy",
         type=path,
-        default=Path("pyproject.toml"),
-        help="TOML with [tool.efficarch.gate]",
+        help="TOML with [tool.efficarch.gate] (default: pyproject.toml, where there is one)",
     )
     _add_annotate(parser)
 
@@ -120,11 +119,15 @@ def _show_policy(arguments: argparse.Namespace, say: Say) -> int:
         # a policy can be read where there is no repository
         folder = project_folder(here, here)
         out = arguments.out or here / "reports/out/gate"
-    policy = load_policy(arguments.policy or folder / "pyproject.toml")
+    policy = _named(arguments.policy, folder / "pyproject.toml")
     say(json.dumps(asdict(policy), indent=1))
     for line in power.table(load_pairs(out), policy):
         say(line)
     return 0
+
+
+def _named(given: Path | None, usual: Path) -> Policy:
+    return load_policy(usual) if given is None else load_named_policy(given)
 
 
 def _wishes(arguments: argparse.Namespace, request: Request) -> Wishes:
@@ -170,7 +173,7 @@ def _python(option: str, given: Path | None) -> Path | None:
 
 def run_compare(arguments: argparse.Namespace, say: Say, report: Report) -> int:
     """Judge stored files, pair by pair in the order given, and return the exit code."""
-    policy = load_policy(arguments.policy)
+    policy = _named(arguments.policy, Path("pyproject.toml"))
     sides = load_sides(*(list(map(regular, s)) for s in (arguments.base, arguments.head)))
     claim(arguments.out, RESULTS)
     notices = unmatched_notice(policy, [*sides.base, *sides.head])

@@ -101,6 +101,21 @@ class Policy:
         return [each for each in patterns if not any(matches(each, one) for one in known)]
 
 
+def load_named_policy(path: Path) -> Policy:
+    """Read the policy of a file that was asked for by name: it is there, and it has one.
+
+    Raises:
+        PolicyError: it is not, or as for `load_policy`.
+    """
+    if not path.exists():
+        raise PolicyError(f"{path}: no such file; name a TOML file with [tool.efficarch.gate]")
+    if not _gate_table(path):
+        raise PolicyError(
+            f"{path} has no [tool.efficarch.gate]; write its settings below that line"
+        )
+    return load_policy(path)
+
+
 def load_policy(path: Path) -> Policy:
     """Read the policy of a ``pyproject.toml``; the defaults where it has none or does not exist.
 

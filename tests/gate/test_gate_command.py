@@ -66,10 +66,10 @@ def plain_sides(folder: Path, ratio: float, count: int = 14) -> list[str]:
 
 
 def compare(folder: Path, *arguments: str) -> int:
-    """Run ``efficarch compare`` in this process."""
-    return main(
-        ["compare", "--policy", str(folder / "none.toml"), "--out", str(folder), *arguments]
-    )
+    """Run ``efficarch compare`` in this process, with the default policy."""
+    policy = folder / "policy.toml"
+    policy.write_text("[tool.efficarch.gate]\nfamily_error = 0.01\n")
+    return main(["compare", "--policy", str(policy), "--out", str(folder), *arguments])
 
 
 def test_files_of_other_projects_are_judged(
