@@ -9,6 +9,17 @@ FILES = ("constraints.txt", "requirements.txt", "setup.cfg", "setup.py")
 TABLES = ("build-system", "dependency-groups", "project")
 """Those of ``pyproject.toml``; the others configure tools."""
 
+TELLING = (
+    "name",
+    "dependencies",
+    "dynamic",
+    "entry-points",
+    "optional-dependencies",
+    "requires-python",
+    "scripts",
+)
+"""What of ``project`` decides what is installed."""
+
 
 def differing(base: Path, head: Path) -> list[str]:
     """Return which files that say what has to be installed differ between two projects."""
@@ -26,6 +37,9 @@ def dependencies(folder: Path) -> dict[str, str | None]:
         except ValueError:
             data = {"project": project}  # for pip to refuse
         tables = {name: data[name] for name in TABLES if name in data}
+        if isinstance(tables.get("project"), dict):
+            # a new version or description needs no other packages
+            tables["project"] = {k: v for k, v in tables["project"].items() if k in TELLING}
         project = json.dumps(tables, sort_keys=True, default=str)
     return {**found, "pyproject.toml": project}
 

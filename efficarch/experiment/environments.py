@@ -40,9 +40,11 @@ def with_environments(
     if not others:
         why = f"this project has to be built ({compiled[0]}), and a checkout is not"
     if not install:
+        # an environment alone has nothing that is not asked for
+        example = '["-e .", "pytest pytest-benchmark"]' if others else '["--no-deps -e ."]'
         raise EfficarchError(
             f"{why}; give an environment for each side (--base-python, --head-python), or say how "
-            'to build one: install in the policy, for instance install = ["-e ."]'
+            f"to build one: install in the policy, a string a call of pip install, {example}"
         )
     say(f"{why}; building an environment for each side")
 

@@ -44,12 +44,13 @@ class Ledger:
         """
         self._lock()
         earlier = self._earlier()
-        if earlier is None or earlier["concluded"]:
+        if earlier is None or earlier["concluded"] or not earlier["files"]:
             self._begin(earlier)
         elif earlier["facts"] != self._facts:
             raise EfficarchError(
-                f"{self.folder} holds an unfinished experiment ({self._difference(earlier)}); "
-                "choose another --out, or remove it to give that one up"
+                f"{self.folder} holds finished pairs of an unfinished experiment "
+                f"({self._difference(earlier)}); remove it to give that one up, or choose another "
+                "--out"
             )
         else:
             self._resume(earlier)

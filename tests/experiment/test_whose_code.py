@@ -278,4 +278,4 @@ def test_a_project_that_has_to_be_built_is_not_measured_unbuilt(alone: Path) -> 
 
     assert code == 2
     assert "this project has to be built (ext_modules in setup.py)" in errors
-    assert 'install = ["-e ."]' in errors
+    assert 'a string a call of pip install, ["--no-deps -e ."]' in errors

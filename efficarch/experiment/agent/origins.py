@@ -17,9 +17,9 @@ MAPS = Path("/proc/self/maps")
 def origins(told: Mapping[str, Any]) -> dict[str, Any]:
     """Return code that is not this side's own, and which modules came from its tree.
 
-    ``told`` names the folders of this side (``own``), those of others with whose they are
-    (``others``), the distributions of the gated project (``project``), and whether this Python is
-    of an environment that was built for this side (``built``).
+    ``told`` names the folders of this side (``own``, its tree first), those of others with whose
+    they are (``others``), the distributions of the gated project (``project``), and whether this
+    Python is of an environment that was built for this side (``built``).
     """
     own = [Path(each) for each in told["own"]]
     loaded = dict(_loaded())
@@ -31,7 +31,7 @@ def origins(told: Mapping[str, Any]) -> dict[str, Any]:
             for name, path, whose in (*strangers, *copies)
         ],
         "replaced": sorted(
-            name for name, path in loaded.items() if _within(path, own) and _is_known(name)
+            name for name, path in loaded.items() if _within(path, own[:1]) and _is_known(name)
         ),
     }
 
