@@ -24,6 +24,7 @@ from efficarch.observation import Sample
 from efficarch.output_folder import claim
 from efficarch.patterns import matches
 from efficarch.policy import Policy, load_named_policy, load_policy
+from efficarch.probe import cuda_required
 from efficarch.record import DTYPES
 from efficarch.store import load_sides
 from efficarch.trust import limits_in_force, unmatched_notice
@@ -31,6 +32,13 @@ from efficarch.trust import limits_in_force, unmatched_notice
 Say = Callable[[str], None]
 
 LONGEST_TIMEOUT_S = 7 * 24 * 3600
+
+OF_CELLS = {
+    "device": ("auto", "cpu", "cuda"),
+    "dtype": DTYPES,
+    "weights": ("pretrained", "random"),
+}
+OF_TESTS = "for tests that use bench (default: %(default)s)"
 
 
 def add_gate(parser: argparse.ArgumentParser) -> None:
@@ -43,9 +51,8 @@ def add_gate(parser: argparse.ArgumentParser) -> None:
         type=path,
         help="folder of the benchmarks (default: suites, pytest's testpaths, benchmarks or tests)",
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32")
-    parser.add_argument("--weights", choices=("pretrained", "random"), default="pretrained")
+    for name, choices in OF_CELLS.items():
+        parser.add_argument(f"--{name}", choices=choices, default=choices[0], help=OF_TESTS)
     parser.add_argument("--seed", type=int, default=0, help="of the order of sides and cells")
     parser.add_argument("--timeout", type=int, default=1800, metavar="SECONDS", help="per pair")
     parser.add_argument("--base-python", type=path, help="Python with what the base needs")
@@ -136,11 +143,6 @@ def _wishes(arguments: argparse.Namespace, request: Request) -> Wishes:
             f"--timeout is {arguments.timeout}; give seconds, from 1 to {LONGEST_TIMEOUT_S}"
         )
     named = request.suites(arguments.suites)
-    efficarch = (
-        f"--efficarch-device={arguments.device}",
-        f"--efficarch-dtype={arguments.dtype}",
-        f"--efficarch-weights={arguments.weights}",
-    )
     return Wishes(
         base=arguments.base,
         head=arguments.head,
@@ -151,14 +153,27 @@ def _wishes(arguments: argparse.Namespace, request: Request) -> Wishes:
         policy=None if arguments.policy is None else arguments.policy.absolute(),
         trust_head=arguments.trust_head,
         suites=None if named is None else (named,),
+        of_cells=_given_of_cells(arguments),
         options=Options(
             pytest=("-k", arguments.expression) if arguments.expression else (),
-            efficarch=efficarch,
+            efficarch=tuple(f"--efficarch-{name}={getattr(arguments, name)}" for name in OF_CELLS),
+            cuda=_promise_of_cuda(arguments.device),
             suites=(),
             seed=arguments.seed,
             timeout_s=arguments.timeout,
         ),
     )
+
+
+def _promise_of_cuda(device: str) -> str:
+    if cuda_required():
+        return "EFFICARCH_REQUIRE_CUDA=1"
+    return "--device is cuda" if device == "cuda" else ""
+
+
+def _given_of_cells(arguments: argparse.Namespace) -> tuple[str, ...]:
+    given = {name: getattr(arguments, name) for name in OF_CELLS}
+    return tuple(f"--{name} {value}" for name, value in given.items() if value != OF_CELLS[name][0])
 
 
 def _python(option: str, given: Path | None) -> Path | None:

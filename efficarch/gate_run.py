@@ -39,6 +39,7 @@ from efficarch.trust import (
     policy_notice,
     record_notices,
     unmatched_notice,
+    unused_notice,
 )
 
 Say = Callable[[str], None]
@@ -60,6 +61,8 @@ class Wishes:
     trust_head: bool
     suites: tuple[str, ...] | None
     """Relative to the project; ``None`` for where a project usually has them."""
+    of_cells: tuple[str, ...]
+    """Options given that only tests with ``bench`` follow."""
     options: Options
     """Cells and suites are filled in when the sides are known."""
 
@@ -268,7 +271,8 @@ def _measured(
         )
     notices = [] if wishes.trust_head else limits_notice(pairs)
     notices += unmatched_notice(policy, [sample for pair in pairs for sample in pair])
-    notices += failing_notice(pairs) + record_notices(pairs) + caches.notices()
+    notices += unused_notice(wishes.of_cells, pairs) + failing_notice(pairs)
+    notices += record_notices(pairs) + caches.notices()
     return pairs, notices
 
 

@@ -69,6 +69,8 @@ class ProcessRecord:
     foreign: tuple[Foreign, ...]
     replaced: tuple[str, ...] = ()
     """Modules from the side's own tree under the name of one of Python's or a package's."""
+    cuda: bool | None = None
+    """Whether torch sees a CUDA device; ``None`` where nobody asked or nobody imported it."""
 
 
 def load_record(path: Path) -> ProcessRecord:
@@ -101,6 +103,7 @@ def _record(data: Any) -> ProcessRecord:
             for each in data["foreign"]
         ),
         replaced=_texts(data["replaced"]),
+        cuda=_truth(data["cuda"]),
     )
 
 
@@ -113,6 +116,12 @@ def _outcome(data: Any) -> Ending:
 def _facts(data: Any) -> CellFacts:
     fixtures = {_text(k): _text(v) for k, v in data["fixtures"].items()}
     return CellFacts(_text(data["source"]), _text(data["timer"]), fixtures)
+
+
+def _truth(data: Any) -> bool | None:
+    if data is not None and not isinstance(data, bool):
+        raise TypeError("no truth value")
+    return data
 
 
 def _texts(data: Any) -> tuple[str, ...]:

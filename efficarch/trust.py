@@ -144,6 +144,13 @@ def failing_notice(pairs: Pairs) -> list[str]:
     return [f"tests fail in both commits ({listed(failing)})"] if failing else []
 
 
+def unused_notice(options: Sequence[str], pairs: Pairs) -> list[str]:
+    """Say that options for tests with ``bench`` were given, and there is no such test."""
+    if not options or any(sample.schema is not None for pair in pairs for sample in pair):
+        return []
+    return [f"no measured test uses bench, and only those follow {listed(options)}"]
+
+
 def unmatched_notice(policy: Policy, samples: Iterable[Sample]) -> list[str]:
     """Say which patterns of the policy name no cell."""
     names = {cell_id for sample in samples for cell_id in sample.cells}

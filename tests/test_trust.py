@@ -19,6 +19,7 @@ from efficarch.trust import (
     policy_notice,
     record_notices,
     unmatched_notice,
+    unused_notice,
 )
 
 TIGHT = Limits(0.9, 0.5, None, ("why",))
@@ -180,3 +181,14 @@ def test_a_list_names_the_first_and_counts_the_rest() -> None:
     assert listed(["a"]) == "a"
     assert listed(["a", "b", "c"]) == "a, b, c"
     assert listed(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
+
+
+def test_options_that_no_measured_test_follows_are_named() -> None:
+    """One test of efficarch's on either side follows them."""
+    ordinary, ours = side({"a": None}), replace(side({"b": None}), schema=7)
+
+    assert unused_notice(("--dtype float16",), [(ordinary, ordinary)]) == [
+        "no measured test uses bench, and only those follow --dtype float16"
+    ]
+    assert unused_notice(("--dtype float16",), [(ordinary, ours)]) == []
+    assert unused_notice((), [(ordinary, ordinary)]) == []

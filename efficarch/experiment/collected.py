@@ -10,16 +10,17 @@ from efficarch.experiment.side import Files
 from efficarch.patterns import matches
 from efficarch.process_plan import ProcessPlan
 
-SAID = {"collected", "order", "unnamed"}
+SAID = {"collected", "cuda", "order", "unnamed"}
 """What an agent says of the tests it has collected."""
 
 
 class Collected:
     """What was collected on both sides, as soon as their agents have said so."""
 
-    def __init__(self, files: Mapping[str, Files], patterns: Sequence[str]) -> None:
-        """Take the files of both processes by side, and what the cells should match."""
+    def __init__(self, files: Mapping[str, Files], patterns: Sequence[str], cuda: str) -> None:
+        """Take the files of both processes by side, what cells match, and what promises CUDA."""
         self._files = files
+        self._cuda = cuda
         self._patterns = patterns
         self._seen: dict[str, Any] = {}
         self._checked = False
@@ -28,7 +29,8 @@ class Collected:
         """Whether a side has collected its tests.
 
         Raises:
-            EfficarchError: both have, and a pattern names nothing on either.
+            EfficarchError: both have, and a pattern names nothing on either, or torch sees no
+                CUDA that is promised.
         """
         seen = self._look()
         if not self._checked and len(seen) == len(self._files):
@@ -37,6 +39,8 @@ class Collected:
         return side in seen
 
     def _check(self) -> None:
+        for name, said in self._seen.items():
+            check_cuda(self._cuda, said["cuda"], name)
         if any(said["unnamed"] for said in self._seen.values()):
             return
         names = [name for said in self._seen.values() for name in said["collected"]]
@@ -66,3 +70,16 @@ class Collected:
         if "::" in name:
             return (0, order.index(name) if name in order else -1, ("", ""))
         return (1, 0, plan.place(name))
+
+
+def check_cuda(promise: str, sees: object, side: str) -> None:
+    """Refuse a process whose torch sees no CUDA device although there is a promise of one.
+
+    Raises:
+        EfficarchError: it sees none.
+    """
+    if promise and sees is False:
+        raise EfficarchError(
+            f"{promise}, but torch sees no CUDA device in a process of the {side}; run: efficarch "
+            "doctor"
+        )

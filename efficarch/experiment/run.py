@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from efficarch.errors import EfficarchError, RunFileError
-from efficarch.experiment.collected import Collected
+from efficarch.experiment.collected import Collected, check_cuda
 from efficarch.experiment.ledger import Ledger, finished_pairs, run_file
 from efficarch.experiment.processes import (
     ENDED,
@@ -60,6 +60,8 @@ class Options:
     """Longest a pair may take."""
     cells: tuple[str, ...] | None = None
     """Patterns of the cells to begin with; ``None`` for all that pytest selects."""
+    cuda: str = ""
+    """What promises CUDA, if anything does."""
     subject_alone: bool = False
     """Whether later pairs need not time the reference, if both sides of the first are alike."""
 
@@ -125,9 +127,11 @@ class Experiment:
         starts = {}
         for side, each in files.items():
             plan.write(each.plan)
-            self.sides[side].tell(each, wanted, self.options.efficarch)
+            self.sides[side].tell(
+                each, wanted, self.options.efficarch, cuda=bool(self.options.cuda)
+            )
             starts[side] = self._start(side, each)
-        collected = Collected(files, (plan.cells or ()) if first else ())
+        collected = Collected(files, (plan.cells or ()) if first else (), self.options.cuda)
 
         def conductor(connections: Mapping[str, socket.socket]) -> Conductor:
             return Conductor(connections, lambda name: collected.place(name, plan))
@@ -166,7 +170,7 @@ class Experiment:
                 f"the {side} measured nothing (pytest's exit code {code}): "
                 f"{_last_words(files.log)}; see {files.log}"
             )
-        load_record(files.record)
+        check_cuda(self.options.cuda, load_record(files.record).cuda, side)
         if not files.partial.is_file():
             return
         try:

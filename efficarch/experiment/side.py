@@ -137,11 +137,13 @@ class Side:
             agent.VARIABLE: str(files.told),
         }
 
-    def tell(self, files: Files, cells: Sequence[str] | None, options: Sequence[str]) -> None:
+    def tell(
+        self, files: Files, cells: Sequence[str] | None, options: Sequence[str], *, cuda: bool
+    ) -> None:
         """Write what the agent needs to know.
 
         ``cells`` are regular expressions of the ordinary benchmarks wanted, ``options`` those of
-        efficarch's plugin, for a side that has it.
+        efficarch's plugin, for a side that has it, ``cuda`` whether CUDA is promised.
         """
         tree, other = self.arms.of(self.name), self.arms.of(_other(self.name))
         home = self.workspace / f"{self.name}-home"
@@ -155,6 +157,7 @@ class Side:
         facts = {
             "cells": None if cells is None else list(cells),
             "options": list(options),
+            "cuda": cuda,
             "record": str(files.record),
             "collected": str(files.collected),
             "own": [str(path.resolve()) for path in own],

@@ -239,3 +239,37 @@ def test_pytest_inside_a_benchmark_does_not_take_itself_for_the_gates(project: P
 
     assert code in (0, 3), errors
     assert outcomes(project).keys() == {"test_nested"}
+
+
+TORCH = "import torch\n\n" + GOOD
+LATE = GOOD.replace("def test_two(benchmark):\n", "def test_two(benchmark):\n    import torch\n")
+
+
+@pytest.mark.parametrize("suite", [TORCH, LATE], ids=["imported first", "imported by a test"])
+@pytest.mark.parametrize(
+    ("arguments", "variables", "promise"),
+    [
+        (["--device", "cuda"], {}, "--device is cuda"),
+        ([], {"EFFICARCH_REQUIRE_CUDA": "1"}, "EFFICARCH_REQUIRE_CUDA=1"),
+    ],
+)
+def test_ordinary_benchmarks_without_the_gpu_that_was_promised(
+    project: Path, suite: str, arguments: list[str], variables: dict[str, str], promise: str
+) -> None:
+    """A broken driver is no reason to measure the CPU and pass."""
+    commit(project, "with torch", {"benchmarks/test_step.py": suite})
+
+    code, _output, errors = finished(project, "--base", "HEAD", *arguments, **variables)
+
+    assert code == 2
+    assert f"{promise}, but torch sees no CUDA device in a process of the " in errors
+    assert errors.count("\n") == 1
+    assert not (out_of(project) / "verdicts.json").exists()
+
+
+def test_options_of_tests_that_there_are_not(project: Path) -> None:
+    """What the command line asks of efficarch's own tests is not silently dropped."""
+    code, output, _errors = finished(project, "--base", "HEAD", "--dtype", "float16")
+
+    assert code == 0
+    assert "note: no measured test uses bench, and only those follow --dtype float16" in output

@@ -193,7 +193,9 @@ def test_the_policy_names_the_cells_unless_asked_for_others(
     given: tuple[str, ...], cells: tuple[str, ...] | None
 ) -> None:
     """What -k selects need not be among them."""
-    wishes = Wishes("main", None, (None, None), None, False, None, Options(given, (), (), 0, 60))
+    wishes = Wishes(
+        "main", None, (None, None), None, False, None, (), Options(given, (), (), 0, 60)
+    )
 
     options = options_of(("suites",), wishes, Policy(cells=("dinov2/*",)))
 

@@ -8,6 +8,7 @@ turns from here; those of efficarch's fixture take their own.
 
 import json
 import os
+import sys
 from collections.abc import Generator, Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -80,6 +81,7 @@ class Agent:
             "unnamed": sum(map(is_unnamed, selection.benchmarks)),
             "not_benchmarks": selection.not_benchmarks,
             "cells": {name_of(item): facts_of(item) for item in selection.kept},
+            "cuda": self._sees_cuda(),
         }
         write(Path(self.told["collected"]), {"order": selection.order, **self.facts})
         return outcome
@@ -124,12 +126,19 @@ class Agent:
                 "format": 1,
                 "tests": self.outcomes.tests,
                 **self.facts,
+                # a test may be the first to import torch
+                "cuda": self._sees_cuda(),
                 "settings": settings_of(session.config),
                 "plugins": _plugins(session.config),
                 **origins(self.told),
             },
         )
         return outcome
+
+    def _sees_cuda(self) -> bool | None:
+        """Whether torch sees a CUDA device, if somebody asks and somebody imported it."""
+        cuda = getattr(sys.modules.get("torch"), "cuda", None) if self.told["cuda"] else None
+        return None if cuda is None else bool(cuda.is_available())
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
