@@ -12,13 +12,14 @@ from .facts import Fact
 from .formats import ABSENT, count, percent, percent_interval
 
 READING = (
-    "One pair is two fresh processes, one of each commit, whose rounds take turns; it gives one "
-    "value per cell, however many rounds it runs. The change is the Hodges-Lehmann "
+    "One pair is two fresh processes, one of each commit, that take turns: cells of bench "
+    "round by round, ordinary benchmarks one test at a time. It gives one value per cell, however "
+    "many rounds it runs. The change is the Hodges-Lehmann "
     "estimate of head over base with its 95 % interval, which inverts the exact signed-rank test.",
     "FAIL: slower than the null by that test, adjusted by Holm over all cells of the gate, with an "
     "estimate of at least the floor and both orders of running agreeing; or worse CosSim, more "
     "memory, a broken limit. PASS: a slowdown as large as the floor is ruled out. INCONCLUSIVE: "
-    "neither, or the machine was disturbed while it measured.",
+    "neither, or the machine was disturbed while it measured, which only cells of bench notice.",
     "A verdict in brackets is shown and leaves the exit code alone.",
 )
 

@@ -1,10 +1,13 @@
 """Claims about the gate's policy."""
 
-from dataclasses import asdict
+import re
+import tomllib
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 
+import efficarch.policy
 from efficarch.errors import PolicyError
 from efficarch.policy import CellPolicy, Policy, load_policy
 
@@ -16,6 +19,23 @@ def policy(tmp_path: Path, text: str) -> Policy:
     path = tmp_path / "pyproject.toml"
     path.write_text(text, encoding="utf-8")
     return load_policy(path)
+
+
+def test_the_documentation_shows_the_whole_policy() -> None:
+    """The block in the manual is that of the module, and every setting stands in it."""
+    manual = (Path(efficarch.policy.__file__).parents[1] / "docs" / "measuring.md").read_text()
+    (block,) = re.findall(r"```toml\n(\[tool\.efficarch\.gate\]\n.*?)```", manual, re.DOTALL)
+    lines = [line.strip() for line in str(efficarch.policy.__doc__).splitlines()]
+
+    assert [line for line in block.splitlines() if line not in lines] == []
+    shown = tomllib.loads(block)["tool"]["efficarch"]["gate"]
+    names = {field.name for field in fields(Policy)} - {"overrides"}
+    assert set(shown) - {"cell"} == names
+    unset = {"cells", "install", "may_differ"}
+    defaults = {name: getattr(Policy(), name) for name in names - unset}
+    assert {name: shown[name] for name in defaults} == {
+        name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()
+    }
 
 
 def test_everything_has_a_default(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from efficarch.errors import EfficarchError, RunFileError
 from efficarch.experiment.collected import Collected, check_cuda
+from efficarch.experiment.complaint import complaint
 from efficarch.experiment.ledger import Ledger, finished_pairs, run_file
 from efficarch.experiment.processes import (
     ENDED,
@@ -145,7 +146,7 @@ class Experiment:
         )
         if codes.get("head") in NOT_COLLECTED and codes.get("base") not in NOT_COLLECTED:
             log = files["head"].log
-            raise BrokenHeadError(f"its benchmarks cannot be loaded: {_last_words(log)}; see {log}")
+            raise BrokenHeadError(f"its benchmarks cannot be loaded: {complaint(log)}; see {log}")
         return codes
 
     def _start(self, side: str, files: Files) -> Start:
@@ -168,7 +169,7 @@ class Experiment:
         if code not in (*ENDED, NOTHING_SELECTED) or not files.record.is_file():
             raise EfficarchError(
                 f"the {side} measured nothing (pytest's exit code {code}): "
-                f"{_last_words(files.log)}; see {files.log}"
+                f"{complaint(files.log)}; see {files.log}"
             )
         check_cuda(self.options.cuda, load_record(files.record).cuda, side)
         if not files.partial.is_file():
@@ -253,14 +254,6 @@ def order(seed: int, pair: int) -> tuple[str, str]:
     base_first = random.Random(f"{seed} {pair // 2}").random() < 0.5
     first = base_first if pair % 2 == 0 else not base_first
     return ("base", "head") if first else ("head", "base")
-
-
-def _last_words(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
-    # pytest marks the error itself with an E; its summary only names the file
-    telling = [line[1:].strip() for line in lines if line.startswith("E  ")]
-    words = (telling or [line for line in lines if line] or ["it said nothing"])[-1]
-    return words if len(words) <= 200 else words[:197] + "..."
 
 
 def measure(
