@@ -69,6 +69,8 @@ class ProcessRecord:
     foreign: tuple[Foreign, ...]
     replaced: tuple[str, ...] = ()
     """Modules from the side's own tree under the name of one of Python's or a package's."""
+    shared: tuple[str, ...] = ()
+    """Files that it left where the other side finds them too."""
     cuda: bool | None = None
     """Whether torch sees a CUDA device; ``None`` where nobody asked or nobody imported it."""
 
@@ -103,6 +105,7 @@ def _record(data: Any) -> ProcessRecord:
             for each in data["foreign"]
         ),
         replaced=_texts(data["replaced"]),
+        shared=_texts(data["shared"]),
         cuda=_truth(data["cuda"]),
     )
 

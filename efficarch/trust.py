@@ -87,6 +87,12 @@ def record_notices(pairs: Pairs) -> list[str]:
         notices.append(
             f"the head's tree replaces modules of Python or packages ({listed(replaced)})"
         )
+    shared = sorted({*base.shared, *head.shared})
+    if shared:
+        notices.append(
+            f"measured code writes files that both sides share ({listed(shared)}): one may find "
+            "what the other left; HOME and TMPDIR are each side's own"
+        )
     return notices
 
 

@@ -30,6 +30,7 @@ RECORD: dict[str, Any] = {
     "plugins": ["p 1"],
     "foreign": [{"module": "m", "file": "/f", "whose": "the checkout"}],
     "replaced": [],
+    "shared": [],
     "cuda": None,
 }
 

@@ -1,21 +1,48 @@
 """What a checkout says of its project: where its code lies, what it is called, how it is built."""
 
+import ast
 import re
 import tomllib
 from configparser import ConfigParser
 from configparser import Error as ConfigError
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 MARKS = ("pyproject.toml", "setup.py", "setup.cfg")
 """A folder with one of them is a project's."""
 
 PYTEST_FILES = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini")
 
-COMPILING_BACKENDS = ("maturin", "mesonpy", "scikit_build_core", "sipbuild", "setuptools_rust")
-COMPILING_REQUIREMENTS = ("cffi", "cython", "mypyc", "nanobind", "pybind11", "torch")
+PURE_BACKENDS = (
+    "flit",
+    "flit_core",
+    "flit_scm",
+    "hatchling",
+    "jupyter_packaging",
+    "pbr",
+    "pdm",
+    "poetry",
+    "poetry_dynamic_versioning",
+    "setuptools",
+    "uv_build",
+    "whey",
+)
+"""Build backends that compile nothing of themselves; of any other, nobody here knows."""
+COMPILING_REQUIREMENTS = (
+    "cffi",
+    "cmake",
+    "cython",
+    "meson",
+    "mypyc",
+    "nanobind",
+    "ninja",
+    "pybind11",
+    "scikit-build",
+    "setuptools-rust",
+    "torch",
+)
 COMPILING_WORDS = re.compile(
-    r"\b(ext_modules|cffi_modules|cythonize|mypycify|rust_extensions|Extension\()"
+    r"\b(ext_modules|cffi_modules|cythonize|mypycify|rust_extensions|skbuild|Extension\()"
     r"|\b(Cpp|CUDA|CMake|Rust|Pybind11)Extension\b"
 )
 COMPILING_HOOKS = ("custom", "cython", "mypyc", "scikit-build", "cmake")
@@ -33,7 +60,8 @@ def project_folder(top: Path, here: Path) -> Path:
 def import_folders(project: Path) -> list[Path]:
     """Return the folders that a project's code is imported from, itself last."""
     data, setup = _pyproject(project), _setup_cfg(project)
-    named = [*_setuptools(data, setup), *_other_backends(data), "src"]
+    script = _setup_py(project).folder
+    named = [*_setuptools(data, setup), *filter(None, [script]), *_other_backends(data), "src"]
     found = []
     for name in dict.fromkeys(named):
         folder = (project / name).resolve()
@@ -49,7 +77,8 @@ def distribution_name(project: Path) -> str | None:
     for table in (_table(data, "project"), _table(data, "tool", "poetry")):
         if isinstance(table.get("name"), str):
             return str(table["name"])
-    return _setup_cfg(project).get("metadata", "name", fallback=None)
+    name = _setup_cfg(project).get("metadata", "name", fallback=None)
+    return name if name is not None else _setup_py(project).name
 
 
 def compiled_parts(project: Path) -> str | None:
@@ -60,7 +89,7 @@ def compiled_parts(project: Path) -> str | None:
     data = _pyproject(project)
     build = _table(data, "build-system")
     backend = str(build.get("build-backend", ""))
-    if backend.startswith(COMPILING_BACKENDS):
+    if backend and re.split(r"[.:]", backend)[0] not in PURE_BACKENDS:
         return f"the build backend {backend}"
     requires = build.get("requires")
     names = [re.split(r"[^\w-]", str(r).strip())[0].lower() for r in _list(requires)]
@@ -75,6 +104,9 @@ def compiled_parts(project: Path) -> str | None:
         return "a build hook of hatch"
     if _table(data, "tool", "poetry").get("build"):
         return "a build script of poetry"
+    pdm = _table(data, "tool", "pdm", "build")
+    if {"custom-hook", "run-setuptools"} & {*pdm} or (project / "pdm_build.py").is_file():
+        return "a build script of pdm"
     found = COMPILING_WORDS.search(_text(project / "setup.py"))
     return f"{found.group().rstrip('(')} in setup.py" if found else None
 
@@ -98,6 +130,38 @@ def _setuptools(data: dict[str, Any], setup: ConfigParser) -> list[str]:
         found += [] if package.strip() else [folder.strip()]
     found += [setup.get("options.packages.find", "where", fallback=None)]
     return [each for each in found if isinstance(each, str) and each]
+
+
+class SetupCall(NamedTuple):
+    """What stands in a ``setup.py`` as it is, without running it."""
+
+    name: str | None = None
+    folder: str | None = None
+    """Of the packages."""
+
+
+def _setup_py(project: Path) -> SetupCall:
+    try:
+        tree = ast.parse(_text(project / "setup.py"))
+    except (SyntaxError, ValueError, RecursionError):
+        return SetupCall()
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        called = call.func.attr if isinstance(call.func, ast.Attribute) else call.func
+        if called == "setup" or (isinstance(called, ast.Name) and called.id == "setup"):
+            given = {each.arg: _literal(each.value) for each in call.keywords}
+            folders = given.get("package_dir")
+            folder = folders.get("") if isinstance(folders, dict) else None
+            return SetupCall(
+                *(each if isinstance(each, str) else None for each in (given.get("name"), folder))
+            )
+    return SetupCall()
+
+
+def _literal(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def _other_backends(data: dict[str, Any]) -> list[str]:

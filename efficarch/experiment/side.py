@@ -49,6 +49,7 @@ OWN_CACHES = (
     "XDG_CACHE_HOME",
     "XDG_CONFIG_HOME",
     "XDG_DATA_HOME",
+    "XDG_RUNTIME_DIR",
     "XDG_STATE_HOME",
 )
 """Folders into which measured code may write; those that are named are replaced by the side's."""
@@ -128,7 +129,7 @@ class Side:
         kept = {name: v for name, v in outside_variables().items() if name not in DROPPED}
         return {
             **STEADY_MEMORY,
-            **kept,
+            **{name: self._own_paths(value) for name, value in kept.items()},
             **self._home(kept),
             "PYTHONPATH": os.pathsep.join(self._python_path(kept.get("PYTHONPATH", ""))),
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -163,9 +164,14 @@ class Side:
             "own": [str(path.resolve()) for path in own],
             "others": {str(Path(path).resolve()): whose for path, whose in others.items()},
             "project": [name for name in map(distribution_name, self._projects()) if name],
+            "results": [str(path.resolve()) for path in self._results(files)],
             "built": tree.built or self._has_own_python(),
         }
         write_text(files.told, json.dumps(facts))
+
+    def _results(self, files: Files) -> list[Path]:
+        """Return where a process writes for the gate, and what of the user's it may fill."""
+        return [files.target.parent, files.control, *shared_caches().values()]
 
     def _projects(self) -> list[Path]:
         return [self.arms.of(side).project for side in SIDES]
@@ -184,10 +190,28 @@ class Side:
         found = [self.workspace / "agent"]
         if not tree.built:
             found += import_folders(tree.project)
-        for path in (Path(each).resolve() for each in given.split(os.pathsep) if each):
-            home = next((each for each in self.checkouts if path.is_relative_to(each)), None)
-            found.append(path if home is None else tree.path / path.relative_to(home))
+        for each in filter(None, given.split(os.pathsep)):
+            found.append(self._in_tree(Path(each)) or Path(each).resolve())
         return [str(path) for path in found]
+
+    def _own_paths(self, value: str) -> str:
+        """Return a variable in which what the checkout and this side both have is this side's."""
+        parts = value.split(os.pathsep)
+        for place, part in enumerate(parts):
+            inside = self._in_tree(Path(part)) if part.startswith("/") else None
+            if inside is not None and inside.exists():
+                parts[place] = str(inside)
+        return os.pathsep.join(parts)
+
+    def _in_tree(self, path: Path) -> Path | None:
+        """Return where a path of the checkout is in this side's tree, if it is one of it."""
+        whole = path.resolve()
+        homes = [each for each in self.checkouts if whole.is_relative_to(each)]
+        if not homes:
+            return None
+        # a working tree may lie inside another
+        home = max(homes, key=lambda each: len(each.parts))
+        return self.arms.of(self.name).path / whole.relative_to(home)
 
     def _home(self, kept: Mapping[str, str]) -> dict[str, str]:
         """Make the side's own home, and say where it and the shared caches are."""

@@ -41,6 +41,14 @@ LAYOUTS = {
         {"lib/a/__init__.py": "", "setup.cfg": "[options.packages.find]\nwhere = lib\n"},
         ["lib", "."],
     ),
+    "setup.py": (
+        {
+            "lib/a/__init__.py": "",
+            "setup.py": "from setuptools import setup\nN = 1\nsetup(package_dir={'': 'lib'}, v=N)",
+        },
+        ["lib", "."],
+    ),
+    "setup.py that is none": ({"src/a.py": "", "setup.py": "setup(package_dir=\n"}, ["src", "."]),
     "pdm": (
         {"lib/a/__init__.py": "", "pyproject.toml": '[tool.pdm.build]\npackage-dir = "lib"'},
         ["lib", "."],
@@ -107,9 +115,19 @@ def test_the_name_of_a_distribution(tmp_path: Path, text: str, name: str | None)
 
 
 def test_the_name_in_an_older_project(tmp_path: Path) -> None:
-    """In setup.cfg, and none where it is only known to a program."""
+    """In setup.cfg or setup.py, and none where it is only known to a program."""
     assert distribution_name(write(tmp_path, {"setup.cfg": "[metadata]\nname = old\n"})) == "old"
-    assert distribution_name(write(tmp_path / "b", {"setup.py": "setup(name='x')"})) is None
+    scripts = {
+        "import setuptools\nsetuptools.setup(name='x')": "x",
+        "setup(name=NAME)": None,
+        "setup(**told)": None,
+        "print('no setup')": None,
+    }
+    found = [
+        distribution_name(write(tmp_path / str(n), {"setup.py": text}))
+        for n, text in enumerate(scripts)
+    ]
+    assert found == list(scripts.values())
 
 
 COMPILED = {
@@ -118,6 +136,24 @@ COMPILED = {
         {"pyproject.toml": '[build-system]\nbuild-backend = "scikit_build_core.build"'},
         "scikit_build_core",
     ),
+    "an unknown one": (
+        {"pyproject.toml": '[build-system]\nbuild-backend = "py_build_cmake.build"'},
+        "py_build_cmake",
+    ),
+    "scikit-build, classic": ({"setup.py": "from skbuild import setup"}, "skbuild in setup.py"),
+    "cmake": (
+        {"pyproject.toml": '[build-system]\nrequires = ["setuptools", "cmake>=3.20"]'},
+        "cmake in build-system.requires",
+    ),
+    "setuptools-rust": (
+        {"pyproject.toml": '[build-system]\nrequires = ["setuptools", "setuptools-rust"]'},
+        "setuptools-rust in build-system.requires",
+    ),
+    "pdm": (
+        {"pyproject.toml": "[tool.pdm.build]\nrun-setuptools = true\n"},
+        "a build script of pdm",
+    ),
+    "pdm, by its file": ({"pdm_build.py": ""}, "a build script of pdm"),
     "cython": (
         {"pyproject.toml": '[build-system]\nrequires = ["setuptools", "Cython>=3"]'},
         "cython in build-system.requires",
@@ -139,6 +175,14 @@ COMPILED = {
             "pyproject.toml": '[build-system]\nrequires = ["setuptools", "cythonize-not"]',
             "setup.py": "setup(name='extension')",
         },
+        None,
+    ),
+    "pure backends": (
+        {"pyproject.toml": '[build-system]\nbuild-backend = "setuptools.build_meta:__legacy__"'},
+        None,
+    ),
+    "poetry, pure": (
+        {"pyproject.toml": '[build-system]\nbuild-backend = "poetry.core.masonry.api"'},
         None,
     ),
     "nothing": ({}, None),

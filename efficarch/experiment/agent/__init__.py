@@ -20,6 +20,7 @@ from .lockstep import Lockstep
 from .origins import origins
 from .outcomes import Outcomes
 from .selection import Selection, facts_of, is_cell, is_unnamed, name_of, settings_of
+from .watch import Watch
 
 VARIABLE = "EFFICARCH_GATE_AGENT"
 """Names the file that says what to do; a process started by a measured one must not see it."""
@@ -57,6 +58,7 @@ class Agent:
         self.told = told
         self.outcomes = Outcomes()
         self.facts: dict[str, Any] = {}
+        self.watch = Watch()
         self.lockstep = Lockstep.inherited(os.environ.get(LOCKSTEP))
 
     @pytest.hookimpl(tryfirst=True)
@@ -130,7 +132,7 @@ class Agent:
                 "cuda": self._sees_cuda(),
                 "settings": settings_of(session.config),
                 "plugins": _plugins(session.config),
-                **origins(self.told),
+                **origins(self.told, self.watch),
             },
         )
         return outcome

@@ -1,39 +1,109 @@
 """Where the code of a process came from, and what of it belongs to somebody else."""
 
-import json
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.machinery import PathFinder
-from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+
+from .copies import Copies, Found, twins
+from .watch import Watch
 
 INSTALLED = ("site-packages", "dist-packages")
 MAPS = Path("/proc/self/maps")
 
 
-def origins(told: Mapping[str, Any]) -> dict[str, Any]:
+def origins(told: Mapping[str, Any], watch: Watch) -> dict[str, Any]:
     """Return code that is not this side's own, and which modules came from its tree.
 
     ``told`` names the folders of this side (``own``, its tree first), those of others with whose
-    they are (``others``), the distributions of the gated project (``project``), and whether this
-    Python is of an environment that was built for this side (``built``).
+    they are (``others``), those where it writes besides (``results``), the distributions of the
+    gated project (``project``), and whether this Python is of an environment that was built for
+    this side (``built``).
     """
     own = [Path(each) for each in told["own"]]
-    loaded = dict(_loaded())
-    strangers = list(_strangers(loaded, own, told["others"]))
-    copies = list(_copies(loaded, own, told))
+    others = Others(own, told["others"])
+    loaded = dict(_loaded(watch.executed))
+    copies = Copies(told)
+    found = [
+        *others.modules(loaded),
+        *copies.loaded(loaded, own),
+        *others.files(watch.read, set(loaded.values())),
+        *_children(watch, others, copies),
+    ]
+    named = {path for _name, path, _whose in found}
+    found += [each for each in twins(loaded, own, copies) if each[1] not in named]
     return {
         "foreign": [
-            {"module": name, "file": str(path), "whose": whose}
-            for name, path, whose in (*strangers, *copies)
+            {"module": name, "file": str(path), "whose": whose} for name, path, whose in found
         ],
         "replaced": sorted(
             name for name, path in loaded.items() if _within(path, own[:1]) and _is_known(name)
         ),
+        "shared": sorted(_shared(watch.written, [*own, *map(Path, told["results"])])),
     }
+
+
+class Others:
+    """The folders of somebody else, installed packages in them aside."""
+
+    def __init__(self, own: Sequence[Path], others: Mapping[str, str]) -> None:
+        self._own = own
+        self._others = {Path(folder): whose for folder, whose in others.items()}
+        prefixes = [sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()]
+        self._prefixes = [Path(each).resolve() for each in dict.fromkeys(prefixes)]
+
+    def of(self, path: Path) -> tuple[Path, str] | None:
+        """Return whose folder a path lies in, and which; ``None`` if nobody's."""
+        for folder, whose in self._others.items():
+            if not path.is_relative_to(folder) or _within(path, self._own):
+                continue
+            inside = [each for each in self._prefixes if each.is_relative_to(folder)]
+            below = path.relative_to(folder).parts
+            if not set(INSTALLED) & set(below) and not _within(path, inside):
+                return folder, whose
+        return None
+
+    def modules(self, loaded: Mapping[str, Path]) -> Found:
+        """Yield modules and libraries of others."""
+        for name, path in loaded.items():
+            found = self.of(path)
+            if found is not None:
+                yield name, path, found[1]
+
+    def files(self, read: Iterable[str], known: set[Path]) -> Found:
+        """Yield files of others that were read in place of this side's own.
+
+        What the tree itself lacks (data that git ignores, say) is for both sides the same.
+        """
+        for path in {Path(each).resolve() for each in read} - known:
+            found = self.of(path)
+            if found is None or path.suffix == ".pyc":
+                continue
+            name = path.relative_to(found[0])
+            described = any(part.endswith(".egg-info") for part in name.parts)
+            if (self._own[0] / name).is_file() and not described:
+                yield str(name), path, found[1]
+
+
+def _children(watch: Watch, others: Others, copies: Copies) -> Found:
+    """Yield Pythons that were started where they find other code than this process."""
+    for child in sorted(watch.children):
+        found = others.of(Path(child.folder).resolve())
+        if found is not None:
+            yield child.command, Path(child.folder), f"started in {found[1]}"
+        elif not child.sees_path and copies.place is not None:
+            yield child.command, copies.place, "a process that does not see this side's path"
+
+
+def _shared(written: Iterable[str], own: Sequence[Path]) -> Iterator[str]:
+    """Yield files that this process left where the other side finds them too."""
+    devices = [Path("/dev"), Path("/proc"), Path("/sys")]
+    for each in written:
+        path = Path(each).resolve()
+        if path.is_file() and not _within(path, [*own, *devices]):
+            yield str(path)
 
 
 def _is_known(name: str) -> bool:
@@ -46,16 +116,16 @@ def _is_known(name: str) -> bool:
     return PathFinder.find_spec(name, [paths["purelib"], paths["platlib"]]) is not None
 
 
-def _loaded() -> Iterator[tuple[str, Path]]:
-    """Yield modules and the files they came from; of libraries that no import names, the file."""
+def _loaded(executed: Iterable[str]) -> Iterator[tuple[str, Path]]:
+    """Yield modules and the files they came from; of code that no module names, the file."""
     files = set()
     for name, module in list(sys.modules.items()):
         found = getattr(module, "__file__", None)
         if isinstance(found, str):
             files.add(found)
             yield name, Path(found).resolve()
-    for path in _mapped():
-        if path not in files:
+    for path in {*executed, *_mapped()}:
+        if path.startswith("/") and path not in files:
             yield path, Path(path).resolve()
 
 
@@ -67,71 +137,6 @@ def _mapped() -> set[str]:
         return set()
     paths = {line.split(maxsplit=5)[5] for line in lines if line.count("/") and ".so" in line}
     return {path for path in paths if path.startswith("/")}
-
-
-def _strangers(
-    loaded: Mapping[str, Path], own: Sequence[Path], others: Mapping[str, str]
-) -> Iterator[tuple[str, Path, str]]:
-    """Yield modules below a folder that belongs to somebody else, installed packages aside."""
-    prefixes = [Path(each).resolve() for each in {sys.prefix, sys.base_prefix}]
-    prefixes += [Path(each).resolve() for each in sysconfig.get_paths().values()]
-    for name, path in loaded.items():
-        for folder, whose in others.items():
-            if not path.is_relative_to(folder) or _within(path, own):
-                continue
-            below = path.relative_to(folder).parts
-            inside = [each for each in prefixes if each.is_relative_to(folder)]
-            if not set(INSTALLED) & set(below) and not _within(path, inside):
-                yield name, path, whose
-
-
-def _copies(
-    loaded: Mapping[str, Path], own: Sequence[Path], told: Mapping[str, Any]
-) -> Iterator[tuple[str, Path, str]]:
-    """Yield modules of the gated project that were installed once, for whichever side."""
-    found = [each for each in distributions() if _is_project(each, told)]
-    installed = {path for each in found for path in _files(each)}
-    if told["built"]:
-        # here it is the other way round: what was built has to be what runs
-        yield from _unbuilt(loaded, own, installed)
-        return
-    for name, path in loaded.items():
-        # what an editable installation puts there only leads to the code
-        if path in installed and not _within(path, own) and "editable" not in path.name:
-            yield name, path, "a copy that was installed once, for neither side"
-
-
-def _unbuilt(
-    loaded: Mapping[str, Path], own: Sequence[Path], installed: Iterable[Path]
-) -> Iterator[tuple[str, Path, str]]:
-    """Yield packages of which compiled parts were installed while the tree's source ran."""
-    compiled = [path for path in installed if path.suffix in (".so", ".pyd")]
-    for package in {path.parent for path in compiled}:
-        name = package.name
-        path = loaded.get(name)
-        if path is not None and path.parent != package and _within(path, own):
-            yield name, path, f"without its compiled parts, which are in {package}"
-
-
-def _is_project(distribution: Distribution, told: Mapping[str, Any]) -> bool:
-    if _plain(distribution.metadata["Name"] or "") in {_plain(each) for each in told["project"]}:
-        return True
-    origin = distribution.read_text("direct_url.json")
-    try:
-        url = urlsplit(json.loads(origin or "{}").get("url", ""))
-    except (ValueError, AttributeError):
-        return False
-    return url.scheme == "file" and _within(Path(unquote(url.path)), map(Path, told["others"]))
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("-", "_").replace(".", "_")
-
-
-def _files(distribution: Distribution) -> Iterator[Path]:
-    for file in distribution.files or ():
-        if file.suffix in (".py", ".so", ".pyd"):
-            yield Path(str(distribution.locate_file(file))).resolve()
 
 
 def _within(path: Path, folders: Iterable[Path]) -> bool:
