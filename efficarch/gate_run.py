@@ -8,12 +8,13 @@ from pathlib import Path
 from efficarch.conclusion import Judged
 from efficarch.decision import gate, undecided
 from efficarch.errors import EfficarchError, PolicyError
+from efficarch.experiment.acceptance import BrokenHeadError
 from efficarch.experiment.environments import with_environments
 from efficarch.experiment.ledger import Ledger
 from efficarch.experiment.lock import only_gate
 from efficarch.experiment.project import distribution_name, pytest_settings
 from efficarch.experiment.request import Request, existing
-from efficarch.experiment.run import BrokenHeadError, Experiment, Options, Pair, measure
+from efficarch.experiment.run import Experiment, Options, Pair, measure
 from efficarch.experiment.shared_caches import Caches
 from efficarch.experiment.side import Side, furnish
 from efficarch.experiment.temporary import temporary_folder
@@ -31,13 +32,14 @@ from efficarch.suites_folder import suites_in
 from efficarch.trust import (
     doubted,
     explains_a_gain,
-    failing_notice,
+    failing_notices,
     judging_files,
     limits_in_force,
     limits_notice,
     listed,
     policy_notice,
     record_notices,
+    recorded_judges,
     unmatched_notice,
     unused_notice,
 )
@@ -76,8 +78,10 @@ class Setting:
     options: Options
     notices: tuple[str, ...]
     """What the head changed of what measures and judges it."""
-    explained: bool
-    """Whether a change of code could explain a gain."""
+    changed: tuple[str, ...]
+    """Files in which the sides differ."""
+    judging: tuple[str, ...]
+    """Those of them that are known to measure."""
 
 
 def run(request: Request, wishes: Wishes, interpreter: Path, say: Say) -> Judged:
@@ -94,7 +98,7 @@ def run(request: Request, wishes: Wishes, interpreter: Path, say: Say) -> Judged
         for notice in notices:
             say(f"note: {notice}")
         try:
-            pairs, more = _measured(experiment, wishes, setting.policy, say)
+            pairs, more = _measured(experiment, wishes, setting, say)
         except BrokenHeadError as error:
             pairs, more = [], []
             verdicts = [Verdict(COLLECTION, Outcome.FAIL, (str(error),))]
@@ -116,7 +120,9 @@ def run(request: Request, wishes: Wishes, interpreter: Path, say: Say) -> Judged
 def _verdicts(pairs: Sequence[Pair], setting: Setting, *, trust_head: bool) -> list[Verdict]:
     limits = limits_in_force(pairs, trust_head=trust_head)
     found = gate(*sides(pairs), limits, setting.policy)
-    return doubted(found, pairs, setting.policy, explained=setting.explained)
+    judging = (*setting.judging, *recorded_judges(pairs, setting.changed, setting.judging))
+    explained = explains_a_gain(setting.changed, judging)
+    return doubted(found, pairs, setting.policy, explained=explained)
 
 
 def _subjects(arms: Arms, wishes: Wishes) -> str:
@@ -139,7 +145,7 @@ def _setting(
     if os.environ.get("PYTEST_ADDOPTS"):
         notices.append(f"PYTEST_ADDOPTS is left out ({os.environ['PYTEST_ADDOPTS']!r})")
     arms = with_environments(arms, wishes.pythons, policy.install, workspace, say)
-    return Setting(arms, policy, options, tuple(notices), explains_a_gain(changed, judging))
+    return Setting(arms, policy, options, tuple(notices), tuple(changed), tuple(judging))
 
 
 def sides(pairs: Sequence[Pair]) -> tuple[list[Sample], list[Sample]]:
@@ -252,10 +258,10 @@ def _resumed(ledger: Ledger) -> list[str]:
 
 
 def _measured(
-    experiment: Experiment, wishes: Wishes, policy: Policy, say: Say
+    experiment: Experiment, wishes: Wishes, setting: Setting, say: Say
 ) -> tuple[list[Pair], list[str]]:
     """Measure, and return the pairs with what is to be said of them."""
-    caches = Caches.now()
+    policy, caches = setting.policy, Caches.now()
     pairs = measure(
         experiment,
         policy.pairs,
@@ -270,8 +276,10 @@ def _measured(
             "earlier run, which is no evidence of today; remove the folder to measure anew"
         )
     notices = [] if wishes.trust_head else limits_notice(pairs)
+    also = recorded_judges(pairs, setting.changed, setting.judging)
+    notices += [f"the head also changes what measures it: {listed(also)}"] if also else []
     notices += unmatched_notice(policy, [sample for pair in pairs for sample in pair])
-    notices += unused_notice(wishes.of_cells, pairs) + failing_notice(pairs)
+    notices += unused_notice(wishes.of_cells, pairs) + failing_notices(pairs)
     notices += record_notices(pairs) + caches.notices()
     return pairs, notices
 

@@ -110,9 +110,16 @@ def _identity(measured: Measurement) -> tuple[tuple[str, str], ...]:
 def with_record(sample: Sample, record: ProcessRecord) -> Sample:
     """Add what the agent saw: tests that pytest-benchmark forgets, and how every test ended.
 
-    A process that measured nothing says nothing of its machine either.
+    Test files that cannot be loaded stand for their tests. A process that measured nothing says
+    nothing of its machine either.
     """
     cells = dict(sample.cells)
+    for cell_id in record.cells:
+        if cell_id not in record.tests:
+            words = "the session passed it over"
+            cells[cell_id] = Observation(cell_id, Status.NOT_RUN, words)
+    for name, message in record.errors.items():
+        cells[name] = Observation(name, Status.ERROR, message)
     for cell_id, test in record.tests.items():
         seen = cells.get(cell_id) or Observation(cell_id, test.status, "")
         excused = "excused by xfail: " if test.outcome == "xfailed" else ""

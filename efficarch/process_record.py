@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,10 @@ class ProcessRecord:
     foreign: tuple[Foreign, ...]
     replaced: tuple[str, ...] = ()
     """Modules from the side's own tree under the name of one of Python's or a package's."""
+    judges: tuple[str, ...] = ()
+    """Files of the tree that decide how it was measured, relative to it."""
+    errors: Mapping[str, str] = field(default_factory=dict)
+    """Test files that cannot be loaded, with the error."""
     shared: tuple[str, ...] = ()
     """Files that it left where the other side finds them too."""
     cuda: bool | None = None
@@ -105,6 +109,8 @@ def _record(data: Any) -> ProcessRecord:
             for each in data["foreign"]
         ),
         replaced=_texts(data["replaced"]),
+        judges=_texts(data["judges"]),
+        errors={_text(k): _text(v) for k, v in data["errors"].items()},
         shared=_texts(data["shared"]),
         cuda=_truth(data["cuda"]),
     )

@@ -1,5 +1,6 @@
 """What judges a gate, and what the judged side changed of it: the base judges, and it is said."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import PurePosixPath
@@ -139,15 +140,29 @@ def _changed_tests(pairs: Pairs) -> set[str]:
     return found
 
 
-def failing_notice(pairs: Pairs) -> list[str]:
-    """Say which measured tests fail on both sides: their speed is judged, they are not."""
-    failing = [
-        cell_id
-        for cell_id, cell in (pairs[0][1].cells.items() if pairs else ())
-        if cell.status is Status.FAILED and cell_id in pairs[0][0].cells
-        if pairs[0][0].cells[cell_id].status is Status.FAILED
+def recorded_judges(pairs: Pairs, changed: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return which changed files measured by what the agents saw, besides those known before."""
+    records = [s.record for pair in pairs[:1] for s in pair if s.record is not None]
+    seen = {name for record in records for name in record.judges}
+    return [name for name in changed if name in seen and name not in known]
+
+
+def failing_notices(pairs: Pairs) -> list[str]:
+    """Say which tests fail without a FAIL: on both sides, or in a few processes of the head."""
+    base, head = _failures(base for base, _head in pairs), _failures(head for _base, head in pairs)
+    both = [cell_id for cell_id in head if cell_id in base]
+    few = [
+        f"{cell_id} in {count} of {len(pairs)}"
+        for cell_id, count in head.items()
+        if cell_id not in base and 2 * count <= len(pairs)
     ]
-    return [f"tests fail in both commits ({listed(failing)})"] if failing else []
+    notices = [f"tests fail in both commits ({listed(both)})"] if both else []
+    return notices + ([f"tests fail in some processes of the head ({listed(few)})"] if few else [])
+
+
+def _failures(samples: Iterable[Sample]) -> Mapping[str, int]:
+    cells = [cell for sample in samples for cell in sample.cells.values()]
+    return Counter(cell.cell_id for cell in cells if cell.status is Status.FAILED)
 
 
 def unused_notice(options: Sequence[str], pairs: Pairs) -> list[str]:

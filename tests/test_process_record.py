@@ -30,6 +30,8 @@ RECORD: dict[str, Any] = {
     "plugins": ["p 1"],
     "foreign": [{"module": "m", "file": "/f", "whose": "the checkout"}],
     "replaced": [],
+    "judges": [],
+    "errors": {},
     "shared": [],
     "cuda": None,
 }

@@ -10,7 +10,7 @@ from efficarch.experiment.side import Files
 from efficarch.patterns import matches
 from efficarch.process_plan import ProcessPlan
 
-SAID = {"collected", "cuda", "order", "unnamed"}
+SAID = {"collected", "cuda", "errors", "order", "unnamed"}
 """What an agent says of the tests it has collected."""
 
 
@@ -37,6 +37,15 @@ class Collected:
             self._checked = True
             self._check()
         return side in seen
+
+    def whole(self, side: str) -> bool:
+        """Whether a side is known to have loaded all its tests."""
+        return side in self._look() and not self.errors(side)
+
+    def errors(self, side: str) -> dict[str, str]:
+        """Return what of a side cannot be loaded, as far as it has said so."""
+        found = self._look().get(side, {}).get("errors")
+        return found if isinstance(found, dict) else {}
 
     def _check(self) -> None:
         for name, said in self._seen.items():

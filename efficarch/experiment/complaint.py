@@ -8,7 +8,11 @@ LONGEST = 200
 
 def complaint(log: Path) -> str:
     """Return what a process says went wrong, with a way on where a module is missing."""
-    words = _last_words(log)
+    return with_way_on(_last_words(log))
+
+
+def with_way_on(words: str) -> str:
+    """Add what to do about a module that is missing, if it is that."""
     missing = re.search(r"No module named '?([\w.]+)", words)
     if missing is None:
         return words

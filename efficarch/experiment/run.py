@@ -9,24 +9,17 @@ last finished pair.
 
 import json
 import random
-import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from efficarch.errors import EfficarchError, RunFileError
-from efficarch.experiment.collected import Collected, check_cuda
-from efficarch.experiment.complaint import complaint
+from efficarch.errors import EfficarchError
+from efficarch.experiment.acceptance import accept, check_loaded, check_measured
+from efficarch.experiment.collected import Collected
 from efficarch.experiment.ledger import Ledger, finished_pairs, run_file
-from efficarch.experiment.processes import (
-    ENDED,
-    NOT_COLLECTED,
-    NOTHING_SELECTED,
-    Start,
-    run_pair,
-)
+from efficarch.experiment.processes import Start, run_pair
 from efficarch.experiment.side import Files, Side
 from efficarch.experiment.worktree import SIDES, Arms, changes
 from efficarch.observation import Sample, with_record
@@ -40,10 +33,6 @@ from efficarch.turns import Conductor
 
 Pair = tuple[Sample, Sample]
 """Base and head."""
-
-
-class BrokenHeadError(EfficarchError):
-    """The head's benchmarks cannot even be loaded, and the base's can."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +94,10 @@ class Experiment:
         )
         files = {side: self._files(pair, side) for side in order(self.options.seed, pair)}
         try:
-            for side, code in self._run(files, plan, first=pair == 0).items():
-                self._accept(code, side, files[side])
-            self._check_measured(files)
+            codes = self._run(files, plan, first=pair == 0)
+            for side in (each for each in SIDES if each in codes):
+                accept(codes[side], side, files[side], self.options.cuda)
+            check_measured(files, self.options.suites, self.options.pytest)
             self._keep(files)
         finally:
             for each in files.values():
@@ -144,9 +134,7 @@ class Experiment:
             lock=self.lock,
             collected=collected.has,
         )
-        if codes.get("head") in NOT_COLLECTED and codes.get("base") not in NOT_COLLECTED:
-            log = files["head"].log
-            raise BrokenHeadError(f"its benchmarks cannot be loaded: {complaint(log)}; see {log}")
+        check_loaded(codes, collected, files)
         return codes
 
     def _start(self, side: str, files: Files) -> Start:
@@ -156,46 +144,6 @@ class Experiment:
             variables=lambda turns: self.sides[side].variables(files, turns),
             folder=self.arms.of(side).project,
             log=files.log,
-        )
-
-    def _accept(self, code: int, side: str, files: Files) -> None:
-        """Refuse a process that did not end by itself or left nothing to read."""
-        kept = "finished pairs are kept, run the same command to go on"
-        if code > 128:
-            name = signal.Signals(code - 128).name
-            raise EfficarchError(
-                f"a process of the {side} was killed by {name}; {kept}; see {files.log}"
-            )
-        if code not in (*ENDED, NOTHING_SELECTED) or not files.record.is_file():
-            raise EfficarchError(
-                f"the {side} measured nothing (pytest's exit code {code}): "
-                f"{complaint(files.log)}; see {files.log}"
-            )
-        check_cuda(self.options.cuda, load_record(files.record).cuda, side)
-        if not files.partial.is_file():
-            return
-        try:
-            load_sample(files.partial)
-        except RunFileError as error:
-            what = str(error).removeprefix(f"{files.partial}: ")
-            raise EfficarchError(
-                f"a process of the {side} left a file that cannot be read ({what}); finished pairs "
-                f"are kept; is the disk full? See {files.log}"
-            ) from error
-
-    def _check_measured(self, files: Mapping[str, Files]) -> None:
-        """Refuse a pair in which neither side had anything to measure."""
-        records = [load_record(each.record) for each in files.values()]
-        written = any(each.partial.is_file() for each in files.values())
-        if written or any(record.tests for record in records):
-            return
-        where = ", ".join(self.options.suites)
-        if any(record.collected for record in records):
-            chosen = " ".join(self.options.pytest) or "the project's own options of pytest"
-            raise EfficarchError(f"nothing was measured: {chosen} select no benchmark in {where}")
-        raise EfficarchError(
-            f"nothing was measured: no test in {where} uses the fixture benchmark; name the folder "
-            "of the benchmarks with --suites"
         )
 
     def _keep(self, files: Mapping[str, Files]) -> None:

@@ -219,6 +219,8 @@ class Side:
         temporary = home / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)
         own = {name: str(home / ".own" / name.lower()) for name in OWN_CACHES if name in kept}
+        for folder in own.values():
+            Path(folder).mkdir(parents=True, exist_ok=True)
         # installed for the user, found below their home
         installed = {"PYTHONUSERBASE": kept.get("PYTHONUSERBASE") or site.getuserbase()}
         shared = {name: str(path) for name, path in shared_caches().items()}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.experiment.scratch import git, measured_processes, repository
+from tests.experiment.scratch import editable_project, git, measured_processes, repository
 
 
 @pytest.fixture
@@ -30,3 +30,9 @@ def repo(alone: Path) -> Iterator[Path]:
     made = repository(alone / "repository")
     yield made
     assert git(made, "worktree", "list").count("\n") == 0
+
+
+@pytest.fixture
+def editable(alone: Path) -> tuple[Path, Path]:
+    """A project with a src folder, installed editable, and the Python it is installed in."""
+    return editable_project(alone)

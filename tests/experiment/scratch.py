@@ -1,5 +1,6 @@
 """A small git repository whose suite takes a moment, to gate with real processes."""
 
+import json
 import os
 import subprocess
 import sys
@@ -181,3 +182,39 @@ def fingerprint(repository: Path) -> dict[str, tuple[bytes, int]]:
             time_ns = 0 if name.startswith(".git/objects/") else path.lstat().st_mtime_ns
             found[name] = (path.read_bytes(), time_ns)
     return found
+
+
+def environment(folder: Path) -> Path:
+    """Make an environment that sees the packages of this one."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    python = folder / "bin" / "python"
+    packages = Path(printed(python, "import sysconfig; print(sysconfig.get_path('purelib'))"))
+    here = printed(Path(sys.executable), "import sysconfig; print(sysconfig.get_path('purelib'))")
+    (packages / "chain.pth").write_text(f"import site; site.addsitedir({here!r})\n")
+    return python
+
+
+def printed(python: Path, program: str) -> str:
+    """Return what a program prints."""
+    command = [str(python), "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def editable_project(folder: Path) -> tuple[Path, Path]:
+    """A project with a src folder, installed editable, and the Python it is installed in."""
+    repo = strangers(
+        folder / "srcp",
+        "src/acclib/__init__.py",
+        '[tool.setuptools.packages.find]\nwhere = ["src"]\n',
+    )
+    python = environment(folder / "venv")
+    packages = Path(printed(python, "import sysconfig; print(sysconfig.get_path('purelib'))"))
+    # what an editable installation of setuptools leaves for such a project
+    (packages / "__editable__.acclib.pth").write_text(f"{repo / 'src'}\n")
+    info = packages / "acclib-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acclib\nVersion: 0.1\n")
+    origin = {"url": repo.as_uri(), "dir_info": {"editable": True}}
+    (info / "direct_url.json").write_text(json.dumps(origin))
+    (info / "RECORD").write_text("")
+    return repo, python

@@ -18,6 +18,7 @@ from tests.experiment.scratch import (
     SLOWER,
     STEP,
     commit,
+    environment,
     fingerprint,
     finished,
     git,
@@ -124,43 +125,6 @@ def test_a_project_below_the_top(alone: Path) -> None:
 
     assert (code, errors) == (1, "")
     assert "FAIL benchmarks/test_step.py::test_step" in output
-
-
-@pytest.fixture
-def editable(alone: Path) -> tuple[Path, Path]:
-    """A project with a src folder, installed editable, and the Python it is installed in."""
-    repo = strangers(
-        alone / "srcp",
-        "src/acclib/__init__.py",
-        '[tool.setuptools.packages.find]\nwhere = ["src"]\n',
-    )
-    python = environment(alone / "venv")
-    packages = Path(printed(python, "import sysconfig; print(sysconfig.get_path('purelib'))"))
-    # what an editable installation of setuptools leaves for such a project
-    (packages / "__editable__.acclib.pth").write_text(f"{repo / 'src'}\n")
-    info = packages / "acclib-0.1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acclib\nVersion: 0.1\n")
-    origin = {"url": repo.as_uri(), "dir_info": {"editable": True}}
-    (info / "direct_url.json").write_text(json.dumps(origin))
-    (info / "RECORD").write_text("")
-    return repo, python
-
-
-def environment(folder: Path) -> Path:
-    """Make an environment that sees the packages of this one."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    python = folder / "bin" / "python"
-    packages = Path(printed(python, "import sysconfig; print(sysconfig.get_path('purelib'))"))
-    here = printed(Path(sys.executable), "import sysconfig; print(sysconfig.get_path('purelib'))")
-    (packages / "chain.pth").write_text(f"import site; site.addsitedir({here!r})\n")
-    return python
-
-
-def printed(python: Path, program: str) -> str:
-    """Return what a program prints."""
-    command = [str(python), "-c", program]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_an_editable_installation(editable: tuple[Path, Path]) -> None:

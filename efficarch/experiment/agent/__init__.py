@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from .judges import judges
 from .lockstep import Lockstep
 from .origins import origins
 from .outcomes import Outcomes
@@ -58,6 +59,8 @@ class Agent:
         self.told = told
         self.outcomes = Outcomes()
         self.facts: dict[str, Any] = {}
+        self.names: dict[str, str] = {}
+        """Of the cells by the id of their test."""
         self.watch = Watch()
         self.lockstep = Lockstep.inherited(os.environ.get(LOCKSTEP))
 
@@ -78,11 +81,16 @@ class Agent:
         selection = Selection(collected, items, self.told["cells"])
         items[:] = selection.kept
         config.hook.pytest_deselected(items=selection.left_out)
+        self.names = {i.nodeid: name_of(i) for i in selection.kept if not is_unnamed(i)}
         self.facts = {
             "collected": [name_of(item) for item in selection.benchmarks],
             "unnamed": sum(map(is_unnamed, selection.benchmarks)),
             "not_benchmarks": selection.not_benchmarks,
-            "cells": {name_of(item): facts_of(item) for item in selection.kept},
+            "cells": {
+                name_of(item): facts_of(item) for item in selection.kept if not is_unnamed(item)
+            },
+            "judges": judges(config, selection.kept, Path(self.told["own"][0])),
+            "errors": self.outcomes.errors,
             "cuda": self._sees_cuda(),
         }
         write(Path(self.told["collected"]), {"order": selection.order, **self.facts})
@@ -107,16 +115,21 @@ class Agent:
         with self.lockstep.turn(item.nodeid):
             return (yield)
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item, call: "pytest.CallInfo[None]"
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Note how a test ended."""
-        report = yield
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note what cannot be loaded, which the project's options may pass over."""
+        self.outcomes.note_collection(report)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(
+        self, report: pytest.TestReport
+    ) -> Generator[None, object, object]:
+        """Note how a test or a part of it ended, as all plugins left the report."""
+        outcome = yield
         # an efficarch that does not say what its cells are called tells in its own file
-        if not is_unnamed(item):
-            self.outcomes.note(name_of(item), report, call)
-        return report
+        name = self.names.get(report.nodeid)
+        if name is not None:
+            self.outcomes.note(name, report)
+        return outcome
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:

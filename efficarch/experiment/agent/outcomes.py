@@ -1,24 +1,38 @@
 """How every test of a process ended, those included that pytest-benchmark forgets."""
 
+from typing import Any
+
 import pytest
 
 LONGEST = 500
 """Of a message, in characters."""
 
+FAILING = ("failed", "error", "xfailed")
+
 
 class Outcomes:
-    """The tests of a session by the name of their cell."""
+    """The tests of a session by the name of their cell, and what could not be loaded."""
 
     def __init__(self) -> None:
         self.tests: dict[str, dict[str, str]] = {}
+        self.errors: dict[str, str] = {}
 
-    def note(self, name: str, report: pytest.TestReport, call: "pytest.CallInfo[None]") -> None:
-        """Note a phase of a test; a later one counts where it says more, a rerun starts anew."""
+    def note(self, name: str, report: pytest.TestReport) -> None:
+        """Note a phase or a part of a test: the last counts, but none makes a failure good.
+
+        A rerun starts anew.
+        """
         if report.when == "setup":
             self.tests.pop(name, None)
         outcome = _outcome(report)
-        if outcome is not None:
-            self.tests[name] = {"outcome": outcome, "message": _message(report, call)}
+        failed = self.tests.get(name, {}).get("outcome") in FAILING
+        if outcome is not None and (outcome in FAILING or not failed):
+            self.tests[name] = {"outcome": outcome, "message": _message(report)}
+
+    def note_collection(self, report: pytest.CollectReport) -> None:
+        """Note a file or folder that cannot be loaded."""
+        if report.failed:
+            self.errors[report.nodeid or "."] = _message(report)
 
 
 def _outcome(report: pytest.TestReport) -> str | None:
@@ -32,12 +46,20 @@ def _outcome(report: pytest.TestReport) -> str | None:
     return "xpassed" if excused else "passed"
 
 
-def _message(report: pytest.TestReport, call: "pytest.CallInfo[None]") -> str:
+def _message(report: pytest.TestReport | pytest.CollectReport) -> str:
+    told: Any = report.longrepr
     if report.skipped and not hasattr(report, "wasxfail"):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+        reason = told[2] if isinstance(told, tuple) else ""
         return str(reason).removeprefix("Skipped: ")[:LONGEST]
-    if call.excinfo is None:
-        # a strict xfail that passed
-        return str(report.longrepr or "")[:LONGEST]
-    lines = str(call.excinfo.value).strip().splitlines() or ["no message"]
-    return f"{type(call.excinfo.value).__name__}: {lines[0]}"[:LONGEST]
+    crash = getattr(told, "reprcrash", None)
+    if crash is not None:
+        return _first(crash.message)
+    lines = [line.strip() for line in str(told or "").splitlines()]
+    # what pytest marks so is the error itself
+    marked = [line[1:].strip() for line in lines if line.startswith("E  ")]
+    return _first("\n".join(marked[-1:] or lines))
+
+
+def _first(text: str) -> str:
+    lines = text.strip().splitlines() or ["no message"]
+    return lines[0][:LONGEST]

@@ -58,7 +58,24 @@ def _wanted(name: str, cells: Sequence[str] | None) -> bool:
 
 
 def _is_benchmark(item: pytest.Item) -> bool:
-    return "benchmark" in getattr(item, "fixturenames", ())
+    return "benchmark" in getattr(item, "fixturenames", ()) or _asks_later(item)
+
+
+def _asks_later(item: pytest.Item) -> bool:
+    """Whether a test or one of its fixtures asks for benchmark by its name while it runs."""
+    info = getattr(item, "_fixtureinfo", None)
+    found = (
+        [each for definitions in info.name2fixturedefs.values() for each in definitions]
+        if info
+        else []
+    )
+    functions = [getattr(item, "function", None), *(each.func for each in found)]
+    codes = [getattr(inspect.unwrap(each), "__code__", None) for each in functions if each]
+    return any(
+        "getfixturevalue" in code.co_names and "benchmark" in code.co_consts
+        for code in codes
+        if code is not None
+    )
 
 
 def is_cell(item: pytest.Item) -> bool:
@@ -78,8 +95,7 @@ def name_of(item: pytest.Item) -> str:
 
 def facts_of(item: pytest.Item) -> dict[str, Any]:
     """Return what measures a test: its source, its timer, and where its fixtures are defined."""
-    marker = item.get_closest_marker("benchmark")
-    timer = marker.kwargs.get("timer") if marker else None
+    timer = timer_of(item)
     fixtures = getattr(item, "fixturenames", ())
     return {
         "file": item.path.name if item.path else "",
@@ -87,6 +103,12 @@ def facts_of(item: pytest.Item) -> dict[str, Any]:
         "timer": "" if timer is None else _name(timer),
         "fixtures": {name: _home(item, name) for name in TIMED_BY if name in fixtures},
     }
+
+
+def timer_of(item: pytest.Item) -> Any:
+    """Return the timer that a test's own marker names, if it does."""
+    marker = item.get_closest_marker("benchmark")
+    return marker.kwargs.get("timer") if marker else None
 
 
 def _digest(function: Any) -> str:
@@ -111,8 +133,11 @@ def _home(item: pytest.Item, fixture: str) -> str:
 def settings_of(config: pytest.Config) -> dict[str, str]:
     """Return what times every benchmark of a session: options, and whether clocks are Python's."""
     options = {name: str(getattr(config.option, name, "")) for name in OPTIONS}
-    clocks = {
-        f"time.{name}": "Python's" if inspect.isbuiltin(getattr(time, name)) else "replaced"
-        for name in CLOCKS
-    }
+    clocks = {f"time.{name}": "Python's" if _is_built_in(name) else "replaced" for name in CLOCKS}
     return options | clocks
+
+
+def _is_built_in(clock: str) -> bool:
+    found = getattr(time, clock)
+    # another clock of Python's is a replacement too
+    return inspect.isbuiltin(found) and found.__name__ == clock

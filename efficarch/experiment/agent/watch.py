@@ -101,4 +101,5 @@ def _options(words: list[str]) -> list[str]:
 
 
 def _variable(variables: Mapping[Any, Any], name: str) -> str:
-    return _text(variables.get(name, variables.get(name.encode(), "")))
+    # a child may be given its variables as bytes
+    return next((_text(v) for key, v in variables.items() if _text(key) == name), "")

@@ -1,0 +1,275 @@
+"""Whose code was measured, where the process itself shows nothing of it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.experiment.scratch import (
+    BENCHMARK,
+    PROJECT,
+    SETUP,
+    SLOWER,
+    STEP,
+    commit,
+    environment,
+    finished,
+    git,
+    printed,
+    started,
+    strangers,
+)
+
+BY_COMMAND = """
+import os, subprocess, sys
+
+
+def test_command(benchmark):
+    command = [sys.executable, {options} "-c", "import acclib; [acclib.step() for _ in range(200)]"]
+    benchmark.pedantic(lambda: subprocess.run(command, check=True, {variables}), rounds=3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "code"),
+    [
+        ('"-I",', "", 4),
+        ('"-sE",', "", 4),
+        ("", "env={'PATH': os.environ['PATH']}", 4),
+        ("", "", 1),
+    ],
+    ids=["isolated", "without variables", "other variables", "as it is"],
+)
+def test_a_command_of_an_installed_project(
+    editable: tuple[Path, Path], options: str, variables: str, code: int
+) -> None:
+    """A child that does not see the side's path runs the installed code, whatever its parent."""
+    repo, python = editable
+    git(repo, "reset", "--quiet", "--hard", "HEAD~1")
+    suite = BY_COMMAND.format(options=options, variables=variables)
+    git(repo, "rm", "--quiet", "benchmarks/test_step.py")
+    commit(repo, "by a command", {"benchmarks/test_command.py": suite})
+    commit(repo, "slower", {"src/acclib/__init__.py": SLOWER})
+
+    found, output, _errors = finished(repo, "--base", "HEAD~1", "--head", "HEAD", python=python)
+
+    assert found == code, output
+    assert ("a process that does not see this side's path" in output) == (code == 4)
+
+
+def test_a_command_in_the_checkout(alone: Path) -> None:
+    """Python looks for modules in the folder that it is started in."""
+    repo = strangers(alone / "flat")
+    suite = BY_COMMAND.format(options="", variables=f"cwd={str(repo)!r}")
+    commit(repo, "by a command", {"benchmarks/test_command.py": suite})
+
+    code, output, _errors = finished(repo, "--base", "HEAD", "-k", "command")
+
+    assert code == 4
+    assert "started in the checkout" in output
+
+
+FINDER = """
+import sys, importlib.util
+
+
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "acclib":
+            folder = {folder!r}
+            return importlib.util.spec_from_file_location(
+                name, folder + "/__init__.py", submodule_search_locations=[folder]
+            )
+
+
+sys.meta_path.insert(0, Finder)
+"""
+
+
+def test_another_clone(alone: Path) -> None:
+    """Installed editable by a finder that comes first: neither side's code, nor the checkout's."""
+    repo = strangers(alone / "flat")
+    clone = alone / "clone"
+    git(alone, "clone", "--quiet", str(repo), str(clone))
+    python = environment(alone / "venv")
+    packages = Path(printed(python, "import sysconfig; print(sysconfig.get_path('purelib'))"))
+    (packages / "acclib_finder.py").write_text(FINDER.format(folder=str(clone / "acclib")))
+    (packages / "acclib.pth").write_text("import acclib_finder\n")
+
+    code, output, _errors = finished(repo, "--base", "HEAD~1", "--head", "HEAD", python=python)
+
+    assert code == 4
+    assert f"acclib from {clone}/acclib/__init__.py (not the tree's, which is in .)" in output
+
+
+@pytest.mark.parametrize("where", ["vendored/_six.py", "acclib/_vendor/six/__init__.py"])
+def test_packages_of_others_in_the_tree(alone: Path, where: str) -> None:
+    """What a project keeps a copy of is not the project's code where the installed one runs."""
+    repo = strangers(alone / "flat")
+    copy = "import pluggy  # noqa\n"
+    files = {where: copy, "acclib/_vendor/pluggy/__init__.py": copy, "iniconfig/data.txt": "x\n"}
+    commit(repo, "vendors", files)
+
+    assert finished(repo, "--base", "HEAD~1")[0] == 0
+
+
+REPLACES_ITSELF = """
+import sys
+
+
+class Library:
+    @staticmethod
+    def step():
+        return sum(range({size}))
+
+
+sys.modules[__name__] = Library()
+"""
+
+
+def test_a_module_that_hides_its_file(alone: Path) -> None:
+    """It puts an object in its own place; what was executed is known all the same."""
+    files = {
+        "lib/acclib.py": REPLACES_ITSELF.format(size="20_000"),
+        "benchmarks/test_step.py": BENCHMARK,
+        "pyproject.toml": PROJECT,
+    }
+    repo = started(alone / "lazy", files)
+    commit(repo, "slower", {"lib/acclib.py": REPLACES_ITSELF.format(size="160_000")})
+    python = environment(alone / "venv")
+    packages = Path(printed(python, "import sysconfig; print(sysconfig.get_path('purelib'))"))
+    (packages / "acclib.pth").write_text(f"{repo}/lib\n")
+
+    code, output, _errors = finished(repo, "--base", "HEAD~1", "--head", "HEAD", python=python)
+
+    assert code == 4
+    assert f"{repo}/lib/acclib.py (the checkout)" in output
+
+
+BY_VARIABLE = """
+import json, os, runpy
+
+STEP = runpy.run_path(os.environ["WORKSPACE"] + "/scripts/step.py")["step"]
+SIZE = json.load(open(os.environ["SETTINGS"]))["size"]
+
+
+def step():
+    assert open(os.environ["DATA"]).read() == "data"
+    return STEP(SIZE)
+"""
+
+
+@pytest.mark.parametrize("slower", ["script", "settings"])
+def test_variables_that_lead_into_the_checkout(alone: Path, slower: str) -> None:
+    """As continuous integration sets them: they mean the side's; what git ignores stays."""
+    script = "def step(size):\n    return sum(range(size))\n"
+    files = {
+        "acclib/__init__.py": BY_VARIABLE,
+        "scripts/step.py": script,
+        "settings.json": '{"size": 20000}\n',
+        "benchmarks/test_step.py": BENCHMARK,
+        "pyproject.toml": PROJECT,
+        ".gitignore": "data.txt\n",
+    }
+    repo = started(alone / "variables", files)
+    (repo / "data.txt").write_text("data")
+    changed = {
+        "script": {"scripts/step.py": script.replace("size)", "8 * size)", 2)},
+        "settings": {"settings.json": '{"size": 160000}\n'},
+    }
+    commit(repo, "slower", changed[slower])
+    variables = {
+        "WORKSPACE": str(repo),
+        "SETTINGS": f"{repo}/settings.json",
+        "DATA": f"{repo}/data.txt",
+    }
+
+    code, output, _errors = finished(repo, "--base", "HEAD~1", "--head", "HEAD", **variables)
+
+    assert code == 1, output
+
+
+def test_a_file_of_the_checkout(alone: Path) -> None:
+    """Read by its full path in place of the side's own."""
+    repo = alone / "flat"
+    step = f"import json\nSIZE = json.load(open({str(repo / 'settings.json')!r}))['size']\n\n\n"
+    files = {
+        "acclib/__init__.py": step + STEP.replace("20_000", "SIZE"),
+        "settings.json": '{"size": 20000}\n',
+        "benchmarks/test_step.py": BENCHMARK,
+        "pyproject.toml": PROJECT,
+    }
+    started(repo, files)
+    commit(repo, "slower", {"settings.json": '{"size": 160000}\n'})
+
+    code, output, _errors = finished(repo, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert code == 4
+    assert f"settings.json from {repo}/settings.json (the checkout)" in output
+
+
+SETUP_PY = """
+from setuptools import find_packages, setup
+
+setup(name="acclib", version="0.1", package_dir={"": "lib"}, packages=find_packages("lib"))
+"""
+
+
+def test_an_older_project(alone: Path) -> None:
+    """Its layout stands in setup.py, and a copy of it was installed."""
+    files = {
+        "setup.py": SETUP_PY,
+        "lib/acclib/__init__.py": STEP,
+        "benchmarks/test_step.py": BENCHMARK,
+        "pyproject.toml": PROJECT,
+    }
+    repo = started(alone / "older", files)
+    commit(repo, "slower", {"lib/acclib/__init__.py": SLOWER})
+    python = environment(alone / "venv")
+    packages = Path(printed(python, "import sysconfig; print(sysconfig.get_path('purelib'))"))
+    (packages / "acclib").mkdir()
+    (packages / "acclib" / "__init__.py").write_text(STEP)
+
+    assert finished(repo, "--base", "HEAD~1", "--head", "HEAD", python=python)[0] == 1
+
+
+CACHED = """
+import os, pathlib
+
+CACHE = pathlib.Path({folder}) / "acclib.cache"
+
+
+def step():
+    if CACHE.exists():
+        return CACHE.read_text()
+    value = sum(range(160_000))
+    CACHE.write_text(str(value))
+    return value
+"""
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["by a variable", "by its full path"])
+def test_a_cache_outside_of_home(alone: Path, named: bool) -> None:
+    """A variable's folder is the side's own; what neither side owns is said."""
+    shared = alone / "shared"
+    shared.mkdir()
+    folder = 'os.environ["XDG_RUNTIME_DIR"]' if named else repr(str(shared))
+    cached = CACHED.format(folder=folder)
+    files = {
+        "acclib/__init__.py": cached,
+        "benchmarks/test_step.py": BENCHMARK,
+        "pyproject.toml": SETUP + PROJECT,
+    }
+    repo = started(alone / "cached", files)
+    forgets = cached.replace("    CACHE.write_text(str(value))\n", "")
+    commit(repo, "forgets to write", {"acclib/__init__.py": forgets})
+
+    code, output, _errors = finished(
+        repo, "--base", "HEAD~1", "--head", "HEAD", XDG_RUNTIME_DIR=str(shared)
+    )
+
+    notice = f"note: measured code writes files that both sides share ({shared}/acclib.cache)"
+    assert (notice in output) == (not named)
+    assert list(shared.iterdir()) == ([] if named else [shared / "acclib.cache"])
+    if named:
+        assert code == 1, output
