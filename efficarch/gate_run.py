@@ -16,7 +16,7 @@ from efficarch.experiment.project import distribution_name, pytest_settings
 from efficarch.experiment.request import Request, existing
 from efficarch.experiment.run import Experiment, Options, Pair, measure
 from efficarch.experiment.shared_caches import Caches
-from efficarch.experiment.side import Side, furnish
+from efficarch.experiment.side import Side, furnish, gated_names
 from efficarch.experiment.temporary import temporary_folder
 from efficarch.experiment.worktree import (
     SIDES,
@@ -244,7 +244,8 @@ def _experiment(
         "pythons": [str(arms.of(side).python) for side in SIDES if not arms.of(side).built],
     }
     checkouts = tuple(request.repository.checkouts())
-    ready = {side: Side(side, arms, workspace, checkouts) for side in SIDES}
+    names = gated_names(arms, setting.changed)
+    ready = {side: Side(side, arms, workspace, checkouts, names) for side in SIDES}
     return Experiment(Ledger(request.out, facts), ready, setting.options, lock)
 
 

@@ -12,12 +12,14 @@ from efficarch.record import Estimate, Limits, Status
 from efficarch.trust import (
     doubted,
     explains_a_gain,
+    failing_notices,
     judging_files,
     limits_in_force,
     limits_notice,
     listed,
     policy_notice,
     record_notices,
+    recorded_judges,
     unmatched_notice,
     unused_notice,
 )
@@ -192,3 +194,30 @@ def test_options_that_no_measured_test_follows_are_named() -> None:
     ]
     assert unused_notice(("--dtype float16",), [(ordinary, ours)]) == []
     assert unused_notice((), [(ordinary, ordinary)]) == []
+
+
+def test_tests_that_fail_without_a_fail_are_said() -> None:
+    """On both sides, or in half of the head's processes at most."""
+
+    def fails(*names: str) -> Sample:
+        found = side({"both": None, "often": None, "seldom": None})
+        failed = {name: replace(found.cells[name], status=Status.FAILED) for name in names}
+        return replace(found, cells=found.cells | failed)
+
+    base = fails("both")
+    pairs = [(base, fails("both", "often", "seldom")), (base, fails("both", "often"))]
+
+    assert failing_notices(pairs) == [
+        "tests fail in both commits (both)",
+        "tests fail in some processes of the head (seldom in 1 of 2)",
+    ]
+    assert failing_notices([]) == []
+
+
+def test_files_that_measured_by_what_the_agents_saw() -> None:
+    """Those that the head changed, and that nobody knew before."""
+    seen = replace(record(), judges=("tools/plugin.py", "conftest.py", "tools/same.py"))
+    pairs = [(side({}, record()), side({}, seen))]
+
+    changed = ["conftest.py", "tools/plugin.py", "acclib.py"]
+    assert recorded_judges(pairs, changed, ["conftest.py"]) == ["tools/plugin.py"]

@@ -18,6 +18,7 @@ from typing import Any
 from efficarch.errors import EfficarchError
 from efficarch.experiment.acceptance import accept, check_loaded, check_measured
 from efficarch.experiment.collected import Collected
+from efficarch.experiment.complaint import shorten
 from efficarch.experiment.ledger import Ledger, finished_pairs, run_file
 from efficarch.experiment.processes import Start, run_pair
 from efficarch.experiment.side import Files, Side
@@ -102,6 +103,7 @@ class Experiment:
         finally:
             for each in files.values():
                 each.partial.unlink(missing_ok=True)
+                shorten(each.log)
         return seconds_now() - start
 
     def _files(self, pair: int, side: str) -> Files:

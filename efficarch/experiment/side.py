@@ -3,14 +3,14 @@
 import json
 import os
 import site
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from efficarch.experiment import agent
 from efficarch.experiment.git import outside_variables
-from efficarch.experiment.project import distribution_name, import_folders
+from efficarch.experiment.project import distribution_name, import_folders, project_folder
 from efficarch.experiment.shared_caches import shared_caches
 from efficarch.experiment.worktree import SIDES, Arms
 from efficarch.process_plan import VARIABLE as PLAN
@@ -104,6 +104,8 @@ class Side:
     """The gate's temporary folder."""
     checkouts: tuple[Path, ...]
     """The user's, whose code must not be measured by mistake; the first is the gate's."""
+    names: tuple[str, ...]
+    """Of the distributions that the gate is about."""
 
     def command(self, files: Files, arguments: Sequence[str]) -> list[str]:
         """Return the command of a measured process; ``arguments`` are further ones of pytest."""
@@ -119,6 +121,7 @@ class Side:
             f"--rootdir={tree.project}",
             "-o",
             f"cache_dir={files.control / f'{files.target.stem}-cache'}",
+            "--color=no",
             "--benchmark-quiet",
             f"--benchmark-json={files.partial}",
             *arguments,
@@ -163,7 +166,7 @@ class Side:
             "collected": str(files.collected),
             "own": [str(path.resolve()) for path in own],
             "others": {str(Path(path).resolve()): whose for path, whose in others.items()},
-            "project": [name for name in map(distribution_name, self._projects()) if name],
+            "project": list(self.names),
             "results": [str(path.resolve()) for path in self._results(files)],
             "built": tree.built or self._has_own_python(),
         }
@@ -172,9 +175,6 @@ class Side:
     def _results(self, files: Files) -> list[Path]:
         """Return where a process writes for the gate, and what of the user's it may fill."""
         return [files.target.parent, files.control, *shared_caches().values()]
-
-    def _projects(self) -> list[Path]:
-        return [self.arms.of(side).project for side in SIDES]
 
     def _has_own_python(self) -> bool:
         """Whether each side was given an environment, into which the user installed it."""
@@ -225,6 +225,15 @@ class Side:
         installed = {"PYTHONUSERBASE": kept.get("PYTHONUSERBASE") or site.getuserbase()}
         shared = {name: str(path) for name, path in shared_caches().items()}
         return {"HOME": str(home), "TMPDIR": str(temporary), **installed, **shared, **own}
+
+
+def gated_names(arms: Arms, changed: Iterable[str]) -> tuple[str, ...]:
+    """Return what the gated project and all others with a changed file are called."""
+    found = []
+    for tree in (arms.of(side) for side in SIDES):
+        folders = {project_folder(tree.path, (tree.path / name).parent) for name in changed}
+        found += [distribution_name(each) for each in (tree.project, *sorted(folders))]
+    return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
 def furnish(workspace: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from efficarch.experiment.complaint import complaint
+from efficarch.experiment.complaint import complaint, shorten
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,22 @@ def test_a_missing_module_has_a_way_on(tmp_path: Path, log: str, way_on: str) ->
     (tmp_path / "log").write_text(log)
 
     assert way_on in complaint(tmp_path / "log")
+
+
+def test_a_flood_is_cut_to_its_end(tmp_path: Path) -> None:
+    """What is read of a log, and what is kept of it, has a bound."""
+    log = tmp_path / "log"
+    log.write_text("line of a flood\n" * 100_000 + "the last\n")
+
+    assert complaint(log) == "the last"
+    shorten(log)
+    assert log.stat().st_size < 1_100_000
+    assert log.read_text().startswith("[what stood before is left out]")
+    assert complaint(log) == "the last"
+
+
+def test_the_folders_of_a_usage_error_are_not_its_words(tmp_path: Path) -> None:
+    """pytest names them last."""
+    (tmp_path / "log").write_text("ERROR: no such option\n  inifile: None\n  rootdir: /x\n")
+
+    assert complaint(tmp_path / "log") == "ERROR: no such option"

@@ -1,5 +1,6 @@
 """Whose code was measured, where the process itself shows nothing of it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ def test_another_clone(alone: Path) -> None:
     clone = alone / "clone"
     git(alone, "clone", "--quiet", str(repo), str(clone))
     python = environment(alone / "venv")
-    packages = Path(printed(python, "import sysconfig; print(sysconfig.get_path('purelib'))"))
+    packages = site_packages(python)
     (packages / "acclib_finder.py").write_text(FINDER.format(folder=str(clone / "acclib")))
     (packages / "acclib.pth").write_text("import acclib_finder\n")
 
@@ -137,7 +138,7 @@ def test_a_module_that_hides_its_file(alone: Path) -> None:
     repo = started(alone / "lazy", files)
     commit(repo, "slower", {"lib/acclib.py": REPLACES_ITSELF.format(size="160_000")})
     python = environment(alone / "venv")
-    packages = Path(printed(python, "import sysconfig; print(sysconfig.get_path('purelib'))"))
+    packages = site_packages(python)
     (packages / "acclib.pth").write_text(f"{repo}/lib\n")
 
     code, output, _errors = finished(repo, "--base", "HEAD~1", "--head", "HEAD", python=python)
@@ -226,7 +227,7 @@ def test_an_older_project(alone: Path) -> None:
     repo = started(alone / "older", files)
     commit(repo, "slower", {"lib/acclib/__init__.py": SLOWER})
     python = environment(alone / "venv")
-    packages = Path(printed(python, "import sysconfig; print(sysconfig.get_path('purelib'))"))
+    packages = site_packages(python)
     (packages / "acclib").mkdir()
     (packages / "acclib" / "__init__.py").write_text(STEP)
 
@@ -273,3 +274,108 @@ def test_a_cache_outside_of_home(alone: Path, named: bool) -> None:
     assert list(shared.iterdir()) == ([] if named else [shared / "acclib.cache"])
     if named:
         assert code == 1, output
+
+
+BY_PROGRAM = """
+import subprocess
+
+
+def test_program(benchmark):
+    benchmark.pedantic(lambda: subprocess.run(["calculate"], check=True), rounds=3)
+"""
+
+
+def test_a_program_that_was_built_in_the_checkout(alone: Path) -> None:
+    """By the path of programs: it is the same for both sides, whatever its source became."""
+    files = {
+        "benchmarks/test_program.py": BY_PROGRAM,
+        "calculate.sh": "",
+        "pyproject.toml": PROJECT,
+        ".gitignore": "build/\n",
+    }
+    repo = started(alone / "built", files)
+    program = repo / "build" / "calculate"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    path = f"{program.parent}:{os.environ['PATH']}"
+
+    code, output, _errors = finished(repo, "--base", "HEAD", PATH=path)
+
+    assert code == 4
+    assert f"calculate from {program} (the checkout)" in output
+
+
+PASSING = """
+import sys
+from unittest import mock
+
+import pytest
+
+
+@pytest.fixture
+def step():
+    with mock.patch.dict(sys.modules):
+        from acclib import step
+
+        yield step
+
+
+def test_step(benchmark, step):
+    benchmark.pedantic(step, rounds=20)
+"""
+
+
+def test_a_module_that_is_gone_when_the_process_ends(alone: Path) -> None:
+    """What was executed stays known."""
+    files = {
+        "deep/acclib.py": STEP,
+        "benchmarks/test_step.py": PASSING,
+        "pyproject.toml": PROJECT,
+    }
+    repo = started(alone / "passing", files)
+    commit(repo, "slower", {"deep/acclib.py": SLOWER})
+    python = environment(alone / "venv")
+    (site_packages(python) / "acclib.pth").write_text(f"{repo}/deep\n")
+
+    code, output, _errors = finished(repo, "--base", "HEAD~1", "--head", "HEAD", python=python)
+
+    assert code == 4
+    assert f"{repo}/deep/acclib.py (the checkout)" in output
+
+
+@pytest.mark.parametrize(("changed", "code"), [("libs/acclib/src/acclib/__init__.py", 4), ("x", 0)])
+def test_a_sibling_that_was_installed_once(alone: Path, changed: str, code: int) -> None:
+    """A change of it is not measured; without one it is a package like any other."""
+    files = {
+        "libs/acclib/pyproject.toml": '[project]\nname = "acclib"\nversion = "1"\n',
+        "libs/acclib/src/acclib/__init__.py": STEP,
+        "app/pyproject.toml": '[project]\nname = "app"\nversion = "1"\n' + PROJECT,
+        "app/benchmarks/test_step.py": BENCHMARK,
+    }
+    repo = started(alone / "monorepo", files)
+    commit(repo, "changed", {changed: SLOWER})
+    python = environment(alone / "venv")
+    installed(site_packages(python), "acclib", STEP)
+
+    found, output, _errors = finished(
+        repo / "app", "--base", "HEAD~1", "--head", "HEAD", python=python
+    )
+
+    assert found == code, output
+    assert ("a copy that was installed once, for neither side" in output) == (code == 4)
+
+
+def site_packages(python: Path) -> Path:
+    """Return where the packages of an environment lie."""
+    return Path(printed(python, "import sysconfig; print(sysconfig.get_path('purelib'))"))
+
+
+def installed(packages: Path, name: str, text: str) -> None:
+    """Install a package of one module, as pip does from an index."""
+    (packages / name).mkdir()
+    (packages / name / "__init__.py").write_text(text)
+    info = packages / f"{name}-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    (info / "RECORD").write_text(f"{name}/__init__.py,,\n{name}-1.dist-info/METADATA,,\n")

@@ -9,6 +9,7 @@ from tests.experiment.scratch import (
     BENCHMARK,
     PROJECT,
     SETUP,
+    SLOWER,
     STEP,
     commit,
     finished,
@@ -273,3 +274,179 @@ def test_options_of_tests_that_there_are_not(project: Path) -> None:
 
     assert code == 0
     assert "note: no measured test uses bench, and only those follow --dtype float16" in output
+
+
+LATER = """
+import pytest
+from acclib import step
+
+
+@pytest.fixture
+def timed(request):
+    return request.getfixturevalue("benchmark")
+
+
+def test_later(timed):
+    timed.pedantic(step, rounds=20)
+"""
+
+
+def test_a_benchmark_that_asks_for_the_fixture_later(project: Path) -> None:
+    """By its name, through a fixture of the project's own."""
+    commit(project, "base", {"benchmarks/test_later.py": LATER})
+    commit(project, "slower", {"acclib/__init__.py": SLOWER})
+
+    code, output, _errors = finished(project, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert code == 1
+    assert "FAIL benchmarks/test_later.py::test_later" in output
+
+
+PARTS = """
+import unittest
+
+import pytest
+from acclib import step
+
+
+def test_soft(benchmark, check):
+    check(benchmark.pedantic(step, rounds=20) == {total}, "wrong sum")
+
+
+def test_parts(benchmark, subtests):
+    found = benchmark.pedantic(step, rounds=20)
+    with subtests.test("sum"):
+        assert found == {total}
+
+
+class TestUnit(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def _benchmark(self, benchmark):
+        self.benchmark = benchmark
+
+    def test_unit(self):
+        found = self.benchmark.pedantic(step, rounds=20)
+        with self.subTest("sum"):
+            self.assertEqual(found, {total})
+"""
+SOFT = """
+import pytest
+
+FOUND = []
+
+
+@pytest.fixture
+def check():
+    FOUND.clear()
+    return lambda fine, why: fine or FOUND.append(why)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if call.when == "call" and FOUND:
+        report.outcome = "failed"
+        report.longrepr = "; ".join(FOUND)
+        FOUND.clear()
+"""
+
+
+def test_parts_of_a_test_and_what_a_plugin_makes_of_it(project: Path) -> None:
+    """A subtest that fails, and a report that the project's own plugin turns into a failure."""
+    files = {"benchmarks/test_parts.py": PARTS.format(total=TOTAL), "conftest.py": SOFT}
+    commit(project, "base", files)
+    commit(project, "wrong", WRONG)
+
+    finished(project, "--base", "HEAD~1", "--head", "HEAD")
+
+    found = outcomes(project)
+    for name, words in (("test_soft", "wrong sum"), ("test_parts", "assert"), ("test_unit", "")):
+        assert found[name][0] == "fail", name
+        assert words in found[name][1]
+
+
+PASSED_OVER = """
+import pytest
+
+
+def pytest_runtest_protocol(item):
+    return True if item.name == "test_two" else None
+"""
+
+
+def test_a_benchmark_that_both_sides_pass_over(project: Path) -> None:
+    """A session that has had enough: what did not run did not pass."""
+    commit(project, "base", {"conftest.py": PASSED_OVER})
+    commit(project, "next", {"x": ""})
+
+    code, _output, _errors = finished(project, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert code == 4
+    outcome, reason = outcomes(project)["test_two"]
+    assert (outcome, outcomes(project)["test_step"][0]) == ("not comparable", "pass")
+    assert "not run: the session passed it over" in reason
+
+
+STOPS = """
+def pytest_runtest_teardown(item):
+    item.session.shouldstop = "the time of this job is up"
+"""
+
+
+def test_a_session_that_stops_itself(project: Path) -> None:
+    """It is no head whose tests cannot be loaded, and nothing is judged."""
+    commit(project, "base", {"conftest.py": STOPS})
+    commit(project, "next", {"x": ""})
+
+    code, _output, errors = finished(project, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert code == 2
+    assert "measured nothing, or not all (pytest's exit code 2)" in errors
+
+
+def test_tests_that_neither_side_can_load(project: Path) -> None:
+    """Whichever ends first, that is no fault of the head's."""
+    commit(project, "broken", {"benchmarks/test_new.py": "import nothing_there\n"})
+    commit(project, "next", {"x": ""})
+
+    code, _output, errors = finished(project, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert code == 2
+    assert "the base" in errors
+    assert "No module named 'nothing_there'; install it" in errors
+
+
+@pytest.mark.parametrize("name", ["benchmarks/test_new.py", "benchmarks/test_step.py"])
+def test_files_that_cannot_be_loaded_where_that_is_passed_over(project: Path, name: str) -> None:
+    """The project's own options go on without them; they fail all the same."""
+    options = '[tool.pytest.ini_options]\naddopts = "--continue-on-collection-errors"\n'
+    settings = {"pyproject.toml": SETUP + PROJECT + options, "benchmarks/test_other.py": GOOD}
+    commit(project, "options", settings)
+    commit(project, "broken", {name: "import nothing_there\n"})
+
+    code, output, _errors = finished(project, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert code == 1
+    assert f"FAIL {name}: raised: ModuleNotFoundError: No module named 'nothing_there'" in output
+
+
+def test_a_suite_of_quick_benchmarks(project: Path) -> None:
+    """With the defaults of pytest-benchmark; their millions of rounds would fill the disk."""
+    quick = "def test_quick(benchmark):\n    benchmark(int)\n"
+    commit(project, "quick", {"benchmarks/test_step.py": quick})
+
+    finished(project, "--base", "HEAD")
+
+    runs = list((out_of(project) / "runs").glob("*-base.json"))
+    assert runs
+    stats = json.loads(runs[0].read_text())["benchmarks"][0]["stats"]
+    assert stats["rounds"] > 10_000
+    assert "data" not in stats
+
+
+def test_plugins_that_are_named_one_by_one(project: Path) -> None:
+    """The variable that keeps others from loading does not keep the gate from measuring."""
+    code, output, _errors = finished(project, "--base", "HEAD", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+
+    assert code == 0, output

@@ -250,3 +250,56 @@ def test_options_of_the_environment_are_left_out(project: Path) -> None:
     assert code == 1
     assert "test_step.py::test_step" in output
     assert output.splitlines()[0] == "note: PYTEST_ADDOPTS is left out ('-k two')"
+
+
+PLUGIN = "def pytest_benchmark_update_json(output_json):\n    pass\n"
+CLOCK = "import time\n\n\ndef clock():\n    return time.perf_counter()\n"
+TIMED = """
+import pytest
+from acclib import step
+from tools.clock import clock
+
+
+@pytest.mark.benchmark(timer=clock)
+def test_step(benchmark):
+    benchmark.pedantic(step, rounds=20)
+"""
+
+
+@pytest.mark.parametrize(
+    ("files", "changed"),
+    [
+        ({"conftest.py": 'pytest_plugins = ["tools.plugin"]\n'}, "tools/plugin.py"),
+        ({"benchmarks/test_step.py": TIMED}, "tools/clock.py"),
+        ({}, "benchmarks/deeper/pytest.ini"),
+    ],
+    ids=["plugin", "timer", "settings"],
+)
+def test_what_measures_beside_the_suites_is_said(
+    project: Path, files: dict[str, str], changed: str
+) -> None:
+    """Plugins, timers and settings wherever they lie; a gain by them alone is none."""
+    more = {"tools/plugin.py": PLUGIN, "tools/clock.py": CLOCK, "benchmarks/deeper/pytest.ini": ""}
+    tests = {"benchmarks/deeper/test_deeper.py": BENCHMARK, "tools/__init__.py": ""}
+    commit(project, "base", {**more, **tests, **files})
+    text = "[pytest]\n" if changed.endswith(".ini") else more[changed] + "\nMORE = 1\n"
+    commit(project, "measures otherwise", {changed: text})
+
+    suites = ("--suites", "benchmarks/deeper") if "deeper" in changed else ()
+    code, output, _errors = finished(project, "--base", "HEAD~1", "--head", "HEAD", *suites)
+
+    assert code == 0
+    assert f"note: the head also changes what measures it: {changed}" in output or (
+        f"note: the head changes what measures it: {changed}" in output
+    )
+
+
+def test_another_clock_of_pythons_is_not_compared(project: Path) -> None:
+    """One built-in function in the place of another."""
+    sets = "import time\n\ntime.process_time = time.thread_time\n"
+    commit(project, "waits", {"conftest.py": sets})
+
+    code, output, _errors = finished(project, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert code == 4
+    assert "time.process_time is \"Python's\" in the base and 'replaced' in the head" in output

@@ -34,6 +34,9 @@ SWITCHED_OFF = ("randomly", "random_order", "reverse", "xdist", "xdist.looponfai
 ALSO_SWITCHED_OFF = ("timeout", "rerunfailures", "flaky")
 """Those that end a test while it waits for its turn, or run it twice."""
 
+MOST_ROUNDS = 10_000
+"""Of an ordinary benchmark that its file holds; the gate reads the median."""
+
 IN_EFFECT: dict[str, Any] = {
     "benchmark_disable": False,
     "benchmark_skip": False,
@@ -131,6 +134,13 @@ class Agent:
             self.outcomes.note(name, report)
         return outcome
 
+    @pytest.hookimpl(optionalhook=True, trylast=True)
+    def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
+        """Leave the rounds of quick benchmarks out, of which there are millions."""
+        for each in output_json["benchmarks"]:
+            if len(each["stats"].get("data", ())) > MOST_ROUNDS:
+                del each["stats"]["data"]
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         """Write the record, after everybody else has finished."""
@@ -164,6 +174,9 @@ def pytest_load_initial_conftests(
     manager = early_config.pluginmanager
     path = os.environ.get(VARIABLE)
     told: dict[str, Any] = json.loads(Path(path).read_text("utf-8")) if path else {}
+    if not manager.has_plugin("benchmark") and find_spec("pytest_benchmark") is not None:
+        # by its entry point, unless PYTEST_DISABLE_PLUGIN_AUTOLOAD says otherwise
+        manager.import_plugin("pytest_benchmark.plugin")
     if find_spec("efficarch") is not None:
         # by its entry point where efficarch is installed; from a bare checkout only so
         manager.import_plugin("efficarch.plugin")

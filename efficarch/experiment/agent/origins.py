@@ -88,11 +88,15 @@ class Others:
 
 
 def _children(watch: Watch, others: Others, copies: Copies) -> Found:
-    """Yield Pythons that were started where they find other code than this process."""
+    """Yield programs of others, and Pythons that find other code than this process."""
     for child in sorted(watch.children):
-        found = others.of(Path(child.folder).resolve())
-        if found is not None:
-            yield child.command, Path(child.folder), f"started in {found[1]}"
+        program = Path(child.program).resolve()
+        whose = others.of(program)
+        folder = others.of(Path(child.folder).resolve())
+        if whose is not None:
+            yield child.command, program, whose[1]
+        elif folder is not None:
+            yield child.command, Path(child.folder), f"started in {folder[1]}"
         elif not child.sees_path and copies.place is not None:
             yield child.command, copies.place, "a process that does not see this side's path"
 

@@ -25,8 +25,9 @@ class Outcomes:
         if report.when == "setup":
             self.tests.pop(name, None)
         outcome = _outcome(report)
-        failed = self.tests.get(name, {}).get("outcome") in FAILING
-        if outcome is not None and (outcome in FAILING or not failed):
+        before = self.tests.get(name, {}).get("outcome")
+        worse = before not in FAILING or (outcome in FAILING and outcome != before)
+        if outcome is not None and worse:
             self.tests[name] = {"outcome": outcome, "message": _message(report)}
 
     def note_collection(self, report: pytest.CollectReport) -> None:

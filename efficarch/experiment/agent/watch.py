@@ -17,15 +17,19 @@ PYTHON = re.compile(r"(python|pypy)[\d.]*(\.exe)?", re.ASCII)
 ISOLATING = re.compile(r"-[a-zA-Z]*[IE]")
 """Options of Python by which it ignores its variables."""
 WRITING = os.O_WRONLY | os.O_RDWR
+LONGEST = 80
+"""Of a command, in characters."""
 HEARD = frozenset(("exec", "open", "os.exec", "os.posix_spawn", "subprocess.Popen"))
 
 
 class Child(NamedTuple):
-    """A Python that was started without this side's path, or in somebody's folder."""
+    """A program that was started, and where."""
 
+    program: str
     command: str
     folder: str
     sees_path: bool
+    """Whether it is no Python, or one that finds this side's modules."""
 
 
 class Watch:
@@ -59,15 +63,21 @@ class Watch:
 
     def _started(self, program: Any, words: Any, folder: list[Any], variables: Any) -> None:
         names = [_text(word) for word in ([words] if isinstance(words, str | bytes) else words)]
-        found = shutil.which(_text(program)) or _text(program)
-        if not _is_python(Path(found)):
-            return
         given = os.environ if variables is None else variables
-        sees = self._path in _variable(given, "PYTHONPATH").split(os.pathsep)
-        options = _options(names[1:]) if PYTHON.fullmatch(Path(found).name) else []
-        sees = sees and not any(map(ISOLATING.fullmatch, options))
+        # Python looks programs up by the path of the child
+        path = _variable(given, "PATH") or os.defpath
+        found = Path(shutil.which(_text(program), path=path) or _text(program))
         where = os.path.abspath(_text(folder[0] if folder and folder[0] else "."))  # noqa: PTH100
-        self.children.add(Child(" ".join([Path(found).name, *names[1:3]])[:80], where, sees))
+        sees = not _is_python(found) or self._seen_by(found, names, given)
+        # a command may have other arguments each time, and be started a thousand times
+        command = " ".join([found.name, *names[1 : 1 if sees else 3]])
+        self.children.add(Child(str(found), command[:LONGEST], where, sees))
+
+    def _seen_by(self, python: Path, words: list[str], variables: Mapping[Any, Any]) -> bool:
+        """Whether a Python finds what this process finds."""
+        options = _options(words[1:]) if PYTHON.fullmatch(python.name) else []
+        given = _variable(variables, "PYTHONPATH").split(os.pathsep)
+        return self._path in given and not any(map(ISOLATING.fullmatch, options))
 
 
 def _text(value: Any) -> str:
