@@ -13,9 +13,19 @@ def matches(pattern: str, cell_id: str) -> bool:
 
 
 def expression(pattern: str) -> str:
-    """Return a pattern as a regular expression, for ``re.DOTALL`` and a full match."""
-    wild = {"*": ".*", "?": "."}
-    return "".join(wild.get(c) or re.escape(c) for c in pattern)
+    """Return a pattern as a regular expression, for ``re.DOTALL`` and a full match.
+
+    What stands between two stars is taken where it first occurs, which is always right, and not
+    looked for again: many stars in a pattern cost no more than one.
+    """
+    first, *between = (
+        "".join("." if c == "?" else re.escape(c) for c in part)
+        for part in re.split(r"\*+", pattern)
+    )
+    if not between:
+        return first
+    *middle, last = between
+    return first + "".join(f"(?>.*?{part})" for part in middle) + f".*{last}"
 
 
 @cache

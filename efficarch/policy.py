@@ -22,6 +22,7 @@ Every setting has the default shown, except that every cell is judged, nothing m
 environment is built. A later entry for a cell overrides an earlier one, field by field.
 """
 
+import shlex
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
@@ -181,6 +182,8 @@ def _value(name: str, value: Any, where: str) -> Any:
         if not isinstance(value, list) or not all(isinstance(i, str) and i.strip() for i in value):
             what = "cell ids or globs" if name == "cells" else "arguments of pip install"
             raise PolicyError(f"{where}: {name} is {brief(value)}; give a list of {what}")
+        if name == "install":
+            _check_arguments(value, where)
         return tuple(value)
     if name == "metric":
         if value not in METRICS:
@@ -196,6 +199,16 @@ def _value(name: str, value: Any, where: str) -> Any:
     if name in ("family_error", "miss_error", "floor") and value == 0:
         raise PolicyError(f"{where}: {name} is 0, which no number of pairs can show")
     return float(value)
+
+
+def _check_arguments(calls: Iterable[str], where: str) -> None:
+    for call in calls:
+        try:
+            shlex.split(call)
+        except ValueError as error:
+            raise PolicyError(f"{where}: install has {brief(call)}: {error}") from error
+        if "\0" in call:
+            raise PolicyError(f"{where}: install has {brief(call)}, with a NUL in it")
 
 
 def _pairs(value: Any, where: str) -> tuple[int, ...]:

@@ -18,6 +18,12 @@ from efficarch.patterns import matches
         ("a.b", "axb", False),
         ("*", "two\nlines", True),
         ("", "a", False),
+        ("a*b*c", "abbcc", True),
+        ("a*b?*c", "abc", False),
+        ("a*b?*c", "abbc", True),
+        ("*ab*b", "ab", False),
+        ("**a**", "xay", True),
+        ("a*a", "a", False),
     ],
 )
 def test_only_the_star_and_the_question_mark_are_wild(
@@ -25,3 +31,11 @@ def test_only_the_star_and_the_question_mark_are_wild(
 ) -> None:
     """An exact id names itself, whatever characters it holds."""
     assert matches(pattern, cell_id) is named
+
+
+def test_many_stars_are_no_more_work_than_one() -> None:
+    """The head names its own tests, and a pattern must not stop the judge."""
+    text = "a" * 20_000
+
+    assert not matches("*a" * 40 + "z", text)
+    assert matches("*a" * 40 + "*", text)

@@ -105,6 +105,8 @@ def test_a_later_entry_overrides_field_by_field(tmp_path: Path) -> None:
         ("cells = 'dinov2'", "cells is 'dinov2'; give a list of cell ids or globs"),
         ("cells = ['']", "cells is ['']"),
         ("install = [3]", "install is [3]; give a list of arguments of pip install"),
+        ('install = ["-e \'."]', 'install has "-e \'.": No closing quotation'),
+        ('install = ["a\\u0000b"]', "with a NUL in it"),
         ("metric = 'speed'", "metric is 'speed'; known: auto, latency, ratio"),
         ("may_differ = ['pytorch']", "may_differ is ['pytorch']; give a list of: gpu_name"),
         ("may_differ = ['device']", "may_differ"),

@@ -51,10 +51,7 @@ def accept(code: int, side: str, files: Files, cuda: str) -> None:
     """
     kept = "finished pairs are kept, run the same command to go on"
     if code > 128:
-        name = signal.Signals(code - 128).name
-        raise EfficarchError(
-            f"a process of the {side} was killed by {name}; {kept}; see {files.log}"
-        )
+        raise EfficarchError(f"a process of the {side} {_ending(code)}; {kept}; see {files.log}")
     if code not in (*ENDED, NOTHING_SELECTED) or not files.record.is_file():
         raise EfficarchError(
             f"the {side} measured nothing, or not all (pytest's exit code {code}): "
@@ -71,6 +68,14 @@ def accept(code: int, side: str, files: Files, cuda: str) -> None:
             f"a process of the {side} left a file that cannot be read ({what}); finished pairs "
             f"are kept; is the disk full? See {files.log}"
         ) from error
+
+
+def _ending(code: int) -> str:
+    try:
+        return f"was killed by {signal.Signals(code - 128).name}"
+    except ValueError:
+        # what the code itself chose to end with, or a signal without a name
+        return f"ended with {code}"
 
 
 def check_measured(

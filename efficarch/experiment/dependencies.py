@@ -34,7 +34,7 @@ def dependencies(folder: Path) -> dict[str, str | None]:
     if project is not None:
         try:
             data = tomllib.loads(project)
-        except ValueError:
+        except (ValueError, RecursionError):
             data = {"project": project}  # for pip to refuse
         tables = {name: data[name] for name in TABLES if name in data}
         if isinstance(tables.get("project"), dict):

@@ -189,7 +189,7 @@ def _other_backends(data: dict[str, Any]) -> list[str]:
 def _pyproject(project: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(_text(project / "pyproject.toml"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
 
 

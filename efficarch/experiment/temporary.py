@@ -66,14 +66,15 @@ def _mark(folder: Path) -> int:
     """Write the marker and hold its lock; the lock goes with the process, whatever ends it."""
     descriptor = os.open(folder / MARKER, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    os.write(descriptor, _signature(folder).encode())
+    os.write(descriptor, _signature(folder))
     return descriptor
 
 
-def _signature(folder: Path) -> str:
+def _signature(folder: Path) -> bytes:
     """Say which folder a marker was made for, so that one that was copied marks nothing."""
     found = folder.stat()
-    return f"temporary folder of efficarch gate\n{folder}\n{found.st_dev} {found.st_ino}\n"
+    text = f"temporary folder of efficarch gate\n{folder}\n{found.st_dev} {found.st_ino}\n"
+    return os.fsencode(text)
 
 
 def _is_stale(path: Path) -> bool:
@@ -91,7 +92,7 @@ def _is_stale(path: Path) -> bool:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.read(descriptor, 10_000) == _signature(path).encode()
+        return os.read(descriptor, 10_000) == _signature(path)
     except OSError:
         return False
     finally:

@@ -234,6 +234,35 @@ def test_a_process_that_hangs(repo: Path, tmp_path: Path) -> None:
     assert not alive(int(flag.read_text()))
 
 
+@pytest.mark.parametrize("number", [255, 200])
+def test_a_process_that_ends_with_a_code_of_its_own(
+    repo: Path, tmp_path: Path, number: int
+) -> None:
+    """No signal has such a number, and none is made of it."""
+    commit(repo, "ends", {"work.py": f"import os\nos._exit({number})\n"})
+
+    code, _output, errors = finished(
+        repo, "--base", "HEAD~1", "--head", "HEAD", "--out", str(tmp_path / "out")
+    )
+
+    assert code == 2
+    assert f"a process of the head ended with {number}" in errors
+
+
+@pytest.mark.parametrize("name", ["CUDA_VISIBLE_DEVICES", "TMPDIR"])
+def test_variables_that_are_no_text(repo: Path, tmp_path: Path, name: str) -> None:
+    """Bytes that no encoding knows, which a file system may have all the same."""
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/temporary/\xff")
+    Path(folder).mkdir()
+
+    code, _output, errors = finished(
+        repo, "--base", "HEAD", "--out", str(tmp_path / "out"), **{name: folder}
+    )
+
+    assert (code, errors) == (0, "")
+    Path(folder).rmdir()
+
+
 @pytest.mark.parametrize("broken", ["base", "head"])
 def test_a_suite_that_cannot_be_imported(repo: Path, tmp_path: Path, broken: str) -> None:
     """The side is named, with its own words; a head that breaks what worked fails."""
