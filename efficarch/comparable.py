@@ -141,9 +141,7 @@ def _obstacle(
     broken = _broken(theirs, ours)
     if broken is not None:
         return Verdict(cell_id, Outcome.FAIL, (broken,))
-    reason = _why_not(theirs, ours)
-    if reason is None:
-        reason = elsewhere
+    reason = _why_not(theirs, ours) or elsewhere or _other_subject([*theirs, *ours])
     if reason is None and any(
         (cell_id in b.cells) != (cell_id in h.cells) for b, h in zip(base, head, strict=True)
     ):
@@ -184,7 +182,7 @@ def _why_not(theirs: Sequence[Observation], ours: Sequence[Observation]) -> str 
             if each.latency_ms is None:
                 words = f": {each.message}" if each.message else ""
                 return f"not measured in the {side}: {each.status.value}{words}"
-    return _other_subject([*theirs, *ours])
+    return None
 
 
 def _other_subject(observations: Sequence[Observation]) -> str | None:

@@ -1,5 +1,6 @@
 """Files of pytest-benchmark from any project, read for what the gate can judge: their medians."""
 
+from dataclasses import replace
 from math import isclose, isfinite
 from typing import Any
 
@@ -20,6 +21,9 @@ PYTHON = ("python", "python_implementation")
 FINGERPRINT = MACHINE + PYTHON
 """What tells the machines of such files apart, by name; where a file of ours has the same, by the
 same name."""
+
+TIMED_BY = ("timer", "disable_gc", "warmup")
+"""Options of pytest-benchmark under which other times are measured."""
 
 SHORTEST_S, LONGEST_S = 1e-12, 1e7
 """As in `run_checks`, in seconds."""
@@ -42,12 +46,19 @@ def foreign_sample(data: Any) -> Sample:
     for index, entry in enumerate(data["benchmarks"]):
         bench = mapping(entry, f"benchmarks[{index}]")
         name = decode(str, bench.get("fullname"), f"benchmarks[{index}].fullname")
-        cells[name] = _observation(name, bench.get("stats"))
+        found = _observation(name, bench.get("stats"))
+        cells[name] = replace(found, identity=_identity(bench.get("options"), name))
     return Sample(
         machine=_machine(data.get("machine_info")),
         created=moment(data.get("datetime"), "datetime"),
         cells=cells,
     )
+
+
+def _identity(value: Any, name: str) -> tuple[tuple[str, str], ...]:
+    """Return how a benchmark was timed, as far as its file says."""
+    options = {} if value is None else mapping(value, f"{name}.options")
+    return tuple((each, str(options[each])) for each in TIMED_BY if each in options)
 
 
 def _machine(value: Any) -> tuple[tuple[str, str], ...]:

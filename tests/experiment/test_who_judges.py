@@ -42,10 +42,10 @@ def test_the_policy_is_the_bases(project: Path) -> None:
         .replace("null = 0.5", "null = 0.998")
         .replace("pairs = [2, 4]", "pairs = [2]")
     )
-    half = SLOWER.replace("160_000", "36_000")
+    half = SLOWER.replace("160_000", "32_000")
     commit(project, "forgives", {"pyproject.toml": SETUP + impossible, "acclib/__init__.py": half})
     commit(project, "stays", {})
-    tight = PROJECT.replace("floor = 0.9", "floor = 0.5").replace("null = 0.5", "null = 0.3")
+    tight = PROJECT.replace("floor = 0.9", "floor = 0.3").replace("null = 0.5", "null = 0.1")
     git(project, "checkout", "--quiet", "-b", "tight", "HEAD~2")
     base = commit(project, "tight", {"pyproject.toml": SETUP + tight})
 
@@ -53,7 +53,7 @@ def test_the_policy_is_the_bases(project: Path) -> None:
 
     assert (code, errors) == (1, "")
     first = output.splitlines()[0]
-    assert first.startswith("note: the head changes the policy (floor 0.5 -> 0.999")
+    assert first.startswith("note: the head changes the policy (floor 0.3 -> 0.999")
     assert first.endswith("; judged by the base's")
     summary = (out_of(project) / "summary.md").read_text()
     assert "the head changes the policy" in summary.partition("| verdict |")[0]

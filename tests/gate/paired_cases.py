@@ -78,8 +78,15 @@ def with_status(cell: Observation, status: Status, message: str = "") -> Observa
     return replace(cell, status=status, message=message, latency_ms=None, cossim=None)
 
 
-def plain_file(path: Path, medians: dict[str, float], created: int, cpu: str = "A CPU") -> Path:
+def plain_file(
+    path: Path,
+    medians: dict[str, float],
+    created: int,
+    cpu: str = "A CPU",
+    timer: str = "perf_counter",
+) -> Path:
     """Write a file as pytest-benchmark does, with what the gate reads of it."""
+    options = {"disable_gc": False, "timer": timer, "warmup": False}
     data: dict[str, Any] = {
         "machine_info": {
             "node": "host",
@@ -89,7 +96,9 @@ def plain_file(path: Path, medians: dict[str, float], created: int, cpu: str = "
             "python_version": "3.11.7",
         },
         "datetime": f"2026-01-01T00:00:{created:02d}",
-        "benchmarks": [{"fullname": n, "stats": {"median": m}} for n, m in medians.items()],
+        "benchmarks": [
+            {"fullname": n, "options": options, "stats": {"median": m}} for n, m in medians.items()
+        ],
     }
     path.write_text(json.dumps(data), encoding="utf-8")
     return path

@@ -117,6 +117,16 @@ def test_files_of_another_machine_are_not_compared(tmp_path: Path) -> None:
     assert r"cpu\_model is A CPU and B CPU" in (tmp_path / "summary.md").read_text()
 
 
+def test_times_of_another_timer_are_not_compared(tmp_path: Path) -> None:
+    """What sleeps takes none by the time of a process."""
+    base = plain_file(tmp_path / "a.json", {"a": 0.1}, 0)
+    head = plain_file(tmp_path / "b.json", {"a": 0.1}, 1, timer="process_time")
+
+    assert compare(tmp_path, "--base", str(base), "--head", str(head)) == 4
+    summary = (tmp_path / "summary.md").read_text()
+    assert "timer is 'perf_counter' and 'process_time'" in summary.replace("\\", "")
+
+
 def test_our_own_files_are_read_whole(tmp_path: Path) -> None:
     """CosSim is judged with them."""
     paths = {}

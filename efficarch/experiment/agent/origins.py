@@ -106,7 +106,8 @@ def _shared(written: Iterable[str], own: Sequence[Path]) -> Iterator[str]:
     devices = [Path("/dev"), Path("/proc"), Path("/sys")]
     for each in written:
         path = Path(each).resolve()
-        if path.is_file() and not _within(path, [*own, *devices]):
+        device = _within(path, devices) and not path.is_relative_to("/dev/shm")
+        if path.is_file() and not device and not _within(path, own):
             yield str(path)
 
 
