@@ -10,7 +10,7 @@ from typing import Any
 
 from efficarch.bench_command import add_bench, run_bench
 from efficarch.conclusion import Judged
-from efficarch.console import Parser, path, regular, say, say_or_annotate
+from efficarch.console import Parser, path, regular, say, say_or_annotate, standing
 from efficarch.errors import EfficarchError
 from efficarch.gate import check_limits, compare, exit_code
 from efficarch.gate_command import add_compare, add_gate, run_compare, run_gate
@@ -24,6 +24,7 @@ from efficarch.tune_command import add_tune, tune
 def run(argv: Sequence[str] | None) -> int:
     """Run the command that the arguments name and return its exit code."""
     arguments = _parser().parse_args(argv)
+    standing()
     command: Callable[[argparse.Namespace], int] = arguments.command
     return command(arguments)
 

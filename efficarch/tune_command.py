@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from efficarch.console import filled, path
 from efficarch.errors import EfficarchError
+from efficarch.files import from_home
 from efficarch.models import OPTIONS, destination, model_row
 from efficarch.output_folder import WRITTEN_BY_TUNE, claim
 from efficarch.record import DTYPES, Run, Weights
@@ -157,9 +158,7 @@ def _halves(folder: str | None, batch: int) -> "tuple[list[Image], list[Image]]"
     from efficarch.models.folder import halves, labelled_images
     from efficarch.models.images import packaged_halves
 
-    tuning, held_out = (
-        halves(labelled_images(Path(folder).expanduser())) if folder else packaged_halves()
-    )
+    tuning, held_out = halves(labelled_images(from_home(folder))) if folder else packaged_halves()
     fewest = max(batch, MIN_IMAGES)
     if min(len(tuning), len(held_out)) < fewest:
         raise EfficarchError(

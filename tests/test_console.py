@@ -308,6 +308,98 @@ def test_odd_values_are_refused(
     assert (tmp_path / "run.json").read_text() == before
 
 
+LONG_NAME = "a" * 300
+NAMED = [
+    ["report", "NAME"],
+    ["report", "run.json", "--out", "NAME"],
+    ["report", "run.json", "--baseline", "NAME"],
+    ["compare", "--base", "NAME", "--head", "run.json"],
+    ["compare", "--base", "run.json", "--head", "run.json", "--out", "NAME"],
+    ["compare", "--base", "run.json", "--head", "run.json", "--policy", "NAME"],
+    ["gate", "--show-policy", "--policy", "NAME"],
+    ["gate", "--base", "HEAD", "--out", "NAME"],
+    ["gate", "--base", "HEAD", "--suites", "NAME"],
+    ["gate", "--base", "HEAD", "--policy", "NAME"],
+    ["gate", "--base", "HEAD", "--base-python", "NAME"],
+    ["bench", "--suites", "NAME"],
+    ["bench", "--suites", ".", "--out", "NAME"],
+    ["bench", "--suites", ".", "--images", "NAME"],
+    ["tune", "--model", "dinov2-small", "--latency-ratio", "0.5", "--images", "NAME"],
+]
+
+
+@pytest.mark.parametrize(
+    "name", [LONG_NAME, "circle", "~nobody-of-this-name/a"], ids=lambda n: n[:7]
+)
+@pytest.mark.parametrize("arguments", NAMED, ids=" ".join)
+def test_a_path_that_leads_nowhere_is_no_fault_of_ours(
+    arguments: list[str],
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A link in a circle, a name that no disk takes, the home of nobody: one sentence."""
+    monkeypatch.chdir(tmp_path)
+    run_file(tmp_path)
+    (tmp_path / "circle").symlink_to("round")
+    (tmp_path / "round").symlink_to("circle")
+    subprocess.run(["git", "init", "-q"], check=True)
+
+    code = main([each.replace("NAME", name) for each in arguments])
+
+    said = capsys.readouterr().err.splitlines()
+    if name.startswith("~") and "--out" in arguments:
+        assert code != 70
+        return
+    assert code == 2
+    assert said[-1].startswith("efficarch: "), said
+    assert "fault" not in said[-1]
+
+
+def test_an_error_of_an_endless_link_is_told_as_any_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python before 3.13 raises what is no error of the system."""
+    error = RuntimeError("Symlink loop from '/a'")
+    error.__context__ = OSError(errno.ELOOP, "Too many levels of symbolic links", "/a")
+
+    assert fail_with(monkeypatch, error) == 2
+
+    assert one_sentence(capsys.readouterr().err) == (
+        "efficarch: /a: Too many levels of symbolic links"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["gate", "--base", "HEAD"],
+        ["gate", "--show-policy"],
+        ["compare", "--base", "a", "--head", "b"],
+        ["list"],
+        ["doctor"],
+        ["bench"],
+        ["bench", "--suites", "packaged"],
+        ["report", "x"],
+        ["tune", "--model", "dinov2-small", "--latency-ratio", "0.5"],
+    ],
+    ids=" ".join,
+)
+def test_a_folder_that_is_gone(tmp_path: Path, arguments: list[str]) -> None:
+    """Whoever stands in one is told so, by every command."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = 'rmdir "$PWD"; exec "$@"'
+
+    done = run(["bash", "-c", script, "bash", *EFFICARCH, *arguments], gone)
+
+    assert done.returncode == 2
+    assert one_sentence(done.stderr) == (
+        "efficarch: the folder in which this was typed is gone; change to another and run it again"
+    )
+
+
 def test_only_an_annotation_passes(capsys: pytest.CaptureFixture[str]) -> None:
     """What a gate says is text, unless it is the one command that shows a sentence."""
     for line in ("::error title=efficarch gate::a", "::add-mask::a", "x\n::error title=a::b"):

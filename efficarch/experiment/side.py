@@ -2,7 +2,6 @@
 
 import json
 import os
-import site
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -11,7 +10,7 @@ from pathlib import Path
 from efficarch.experiment import agent
 from efficarch.experiment.git import outside_variables
 from efficarch.experiment.project import distribution_name, import_folders
-from efficarch.experiment.shared_caches import shared_caches
+from efficarch.experiment.shared_caches import shared_caches, user_base
 from efficarch.experiment.worktree import SIDES, Arms
 from efficarch.process_plan import VARIABLE as PLAN
 from efficarch.store import write_text
@@ -220,7 +219,7 @@ class Side:
         temporary.mkdir(parents=True, exist_ok=True)
         own = {name: str(home / ".own" / name.lower()) for name in OWN_CACHES if name in kept}
         # installed for the user, found below their home
-        installed = {"PYTHONUSERBASE": kept.get("PYTHONUSERBASE") or site.getuserbase()}
+        installed = user_base()
         shared = {name: str(path) for name, path in shared_caches().items()}
         return {"HOME": str(home), "TMPDIR": str(temporary), **installed, **shared, **own}
 
