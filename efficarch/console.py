@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from efficarch.errors import EfficarchError
 from efficarch.extras import remedy
-from efficarch.text import is_annotation, terminal
+from efficarch.text import Annotation, terminal
 
 USAGE = 2
 FAULT = 70
@@ -40,17 +40,11 @@ _OF_THE_MACHINE = (
 
 
 def say(text: str) -> None:
-    """Print lines, none of which a terminal or a workflow obeys."""
-    for line in text.split("\n"):
-        print(terminal(line))  # noqa: T201
+    """Print one line, which neither a terminal nor a workflow obeys, unless it is an annotation.
 
-
-def say_or_annotate(text: str) -> None:
-    """Print lines like `say`, but a single annotation of a workflow as it is."""
-    if is_annotation(text):
-        print(text)  # noqa: T201
-    else:
-        say(text)
+    Whatever breaks a line in it is part of the line: foreign text writes none of its own.
+    """
+    print(text if isinstance(text, Annotation) else terminal(text))  # noqa: T201
 
 
 def complain(text: str) -> None:

@@ -124,7 +124,8 @@ def tune(arguments: argparse.Namespace, say: Callable[[str], None], report: Repo
         created=now(),
     )
     report(run, out)
-    say(tune_results.table(compared))
+    for line in tune_results.table(compared):
+        say(line)
     say(f"held-out half of the images: {len(held_out)}; files: {out}")
     return 0
 

@@ -32,7 +32,7 @@ MOST_TIMES = 4
 many as fill a span of time, so that the slower one's span is at most so many times as long."""
 
 LONGEST_LINE = 2**24
-"""Of a message, in characters: a cell's id is in it, and pytest makes one of a text of any length."""
+"""Of a message, in characters: an id is in it, and pytest makes one of a text of any length."""
 
 
 @dataclass(frozen=True)

@@ -229,7 +229,9 @@ def test_who_goes_on_without_turns_is_found_out(said: bytes, words: str) -> None
     for thread in (playing, speaking, conducting):
         thread.join(5)
 
-    with pytest.raises(EfficarchError, match="of the base broke the rules of taking turns") as error:
+    with pytest.raises(
+        EfficarchError, match="of the base broke the rules of taking turns"
+    ) as error:
         conductor.check()
     assert words in str(error.value)
 
