@@ -10,7 +10,7 @@ from typing import Any
 
 from efficarch.bench_command import add_bench, run_bench
 from efficarch.conclusion import Judged
-from efficarch.console import Parser, path, regular, say, say_or_annotate
+from efficarch.console import Parser, path, regular, say, standing
 from efficarch.errors import EfficarchError
 from efficarch.gate import check_limits, compare, exit_code
 from efficarch.gate_command import add_compare, add_gate, run_compare, run_gate
@@ -24,6 +24,7 @@ from efficarch.tune_command import add_tune, tune
 def run(argv: Sequence[str] | None) -> int:
     """Run the command that the arguments name and return its exit code."""
     arguments = _parser().parse_args(argv)
+    standing()
     command: Callable[[argparse.Namespace], int] = arguments.command
     return command(arguments)
 
@@ -36,13 +37,11 @@ def _parser() -> argparse.ArgumentParser:
     benching.set_defaults(command=lambda arguments: run_bench(arguments, say, _write_report))
     gating = commands.add_parser("gate", help="measure two commits by turns and judge each cell")
     add_gate(gating)
-    gating.set_defaults(
-        command=lambda arguments: run_gate(arguments, say_or_annotate, _write_gate_report)
-    )
+    gating.set_defaults(command=lambda arguments: run_gate(arguments, say, _write_gate_report))
     comparing = commands.add_parser("compare", help="judge stored run files, several a side")
     add_compare(comparing)
     comparing.set_defaults(
-        command=lambda arguments: run_compare(arguments, say_or_annotate, _write_gate_report)
+        command=lambda arguments: run_compare(arguments, say, _write_gate_report)
     )
     report = commands.add_parser("report", help="write the report of a run file, without torch")
     report.add_argument("run", type=path)
@@ -116,5 +115,7 @@ def _doctor(_arguments: argparse.Namespace) -> int:
 
 
 def _list(_arguments: argparse.Namespace) -> int:
-    say(markdown_tables())
+    # text of our own, and nobody else's
+    for line in markdown_tables().split("\n"):
+        say(line)
     return 0

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from efficarch.errors import EfficarchError
 from efficarch.extras import remedy
-from efficarch.text import is_annotation, terminal
+from efficarch.text import Annotation, terminal
 
 USAGE = 2
 FAULT = 70
@@ -28,7 +28,9 @@ FAULT = 70
 _OF_THE_MACHINE = (
     errno.EACCES,
     errno.EDQUOT,
+    errno.ELOOP,
     errno.EMFILE,
+    errno.ENAMETOOLONG,
     errno.ENFILE,
     errno.ENOMEM,
     errno.ENOSPC,
@@ -38,17 +40,11 @@ _OF_THE_MACHINE = (
 
 
 def say(text: str) -> None:
-    """Print lines, none of which a terminal or a workflow obeys."""
-    for line in text.split("\n"):
-        print(terminal(line))  # noqa: T201
+    """Print one line, which neither a terminal nor a workflow obeys, unless it is an annotation.
 
-
-def say_or_annotate(text: str) -> None:
-    """Print lines like `say`, but a single annotation of a workflow as it is."""
-    if is_annotation(text):
-        print(text)  # noqa: T201
-    else:
-        say(text)
+    Whatever breaks a line in it is part of the line: foreign text writes none of its own.
+    """
+    print(text if isinstance(text, Annotation) else terminal(text))  # noqa: T201
 
 
 def complain(text: str) -> None:
@@ -90,6 +86,20 @@ def regular(file: Path) -> Path:
     return file
 
 
+def standing() -> None:
+    """Check that the working directory exists: much of what is imported does not begin without.
+
+    Raises:
+        EfficarchError: it was removed.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise EfficarchError(
+            "the folder in which this was typed is gone; change to another and run it again"
+        ) from error
+
+
 def ended(command: Callable[[], int]) -> int:
     """Run a command and return its exit code, whatever becomes of it or of its output.
 
@@ -124,6 +134,10 @@ def _reason(error: BaseException) -> str | None:
     """Say what the machine lacks, where that and not efficarch is at fault."""
     if isinstance(error, ImportError):
         return remedy(error)
+    cause = error.__context__ if isinstance(error, RuntimeError) else None
+    if isinstance(cause, OSError) and cause.errno == errno.ELOOP:
+        # what Path.resolve makes of a link in a circle, before Python 3.13
+        error = cause
     if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
         where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         return f"{where}{error.strerror}"

@@ -1,6 +1,7 @@
 """Text and JSON that others wrote: read in whatever encoding it is, or refused in words."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,20 @@ LARGEST_BYTES = 256 * 2**20
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 """Half of a pair that JSON writes a character beyond 65,535 as, or a lone one."""
+
+
+def resolved(path: Path) -> Path:
+    """Return where a path leads; links that lead in a circle stay as they are.
+
+    `Path.resolve` raises there, and another error in every version of Python.
+    """
+    return Path(os.path.realpath(path))
+
+
+def from_home(text: str) -> Path:
+    """Return a path, ``~`` at its beginning for a home; where nobody has one it stays as it is."""
+    # Path.expanduser raises for a user who is not known
+    return Path(os.path.expanduser(text))  # noqa: PTH111
 
 
 def read_text(path: Path) -> str:

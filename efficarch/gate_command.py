@@ -127,8 +127,9 @@ def _show_policy(arguments: argparse.Namespace, say: Say) -> int:
         folder = project_folder(here, here)
         out = arguments.out or here / "reports/out/gate"
     policy = _named(arguments.policy, folder / "pyproject.toml")
-    say(json.dumps(asdict(policy), indent=1))
-    for line in power.table(load_pairs(out), policy):
+    # JSON has no line break within a text
+    written = json.dumps(asdict(policy), indent=1).split("\n")
+    for line in [*written, *power.table(load_pairs(out), policy)]:
         say(line)
     return 0
 

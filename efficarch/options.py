@@ -5,12 +5,12 @@ therefore written out once more here, where a test compares the two: importing t
 than all the rest of the plugin's start.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from efficarch.errors import EfficarchError
+from efficarch.files import from_home
 from efficarch.models import OPTIONS, destination
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def check_options(config: pytest.Config) -> None:
         location = location_of(config, option)
         if location is None or not location.startswith((".", "/", "~")):
             continue
-        if not Path(location).expanduser().is_dir():
+        if not from_home(location).is_dir():
             raise EfficarchError(
                 f"{pytest_name(option)}: no folder {location!r}; "
                 "give an existing folder or a hub id"
@@ -107,4 +107,4 @@ def _read(folder: str | None) -> "list[Image] | None":
         return None
     from efficarch.models.folder import labelled_images
 
-    return labelled_images(Path(folder).expanduser())
+    return labelled_images(from_home(folder))

@@ -1,16 +1,19 @@
 """Which folders or files of a project hold its benchmarks."""
 
 import configparser
+import os
 import shlex
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from glob import glob
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from efficarch.errors import EfficarchError
+from efficarch.files import resolved
+from efficarch.tree_match import WILD, TreeMatch
 
 PREFERRED = "suites"
 USUAL = (("benchmarks", "benchmark", "bench"), ("tests", "test"))
@@ -45,34 +48,64 @@ def suites_in(folder: Path) -> tuple[str, ...]:
     hold test files. Nothing if there are none.
 
     Raises:
-        EfficarchError: the file with pytest's settings cannot be read.
+        EfficarchError: the file with pytest's settings cannot be read, names something outside the
+            project, or has too much looked at.
     """
-    settings = _settings(folder)
-    if _holds_tests(folder / PREFERRED, settings):
+    settings, tree = _settings(folder), TreeMatch(folder)
+    if _holds_tests(folder / PREFERRED, settings, tree):
         return (PREFERRED,)
-    named = _existing(folder, settings.testpaths)
+    named = _existing(folder, settings.testpaths, tree)
     if named:
         return named
-    held = [tuple(n for n in names if _holds_tests(folder / n, settings)) for names in USUAL]
+    held = [tuple(n for n in names if _holds_tests(folder / n, settings, tree)) for names in USUAL]
     return next(filter(None, held), ())
 
 
-def _holds_tests(folder: Path, settings: _Settings) -> bool:
-    patterns = [Path(pattern).name for pattern in settings.python_files]
-    files = folder.rglob("*.py") if folder.is_dir() else ()
-    return any(fnmatch(file.name, pattern) for file in files for pattern in patterns)
+def _holds_tests(folder: Path, settings: _Settings, tree: TreeMatch) -> bool:
+    patterns = {Path(pattern).name for pattern in settings.python_files}
+    for file in folder.rglob("*.py") if folder.is_dir() else ():
+        for pattern in patterns:
+            tree.look()
+            if fnmatch(file.name, pattern):
+                return True
+    return False
 
 
-def _existing(folder: Path, patterns: Sequence[str]) -> tuple[str, ...]:
+def _existing(folder: Path, patterns: Sequence[str], tree: TreeMatch) -> tuple[str, ...]:
     """Return what the patterns name inside the project, each once, in their order."""
-    # pytest's own function; Path.glob refuses "." and what is absolute
-    found = [
-        Path(name)
-        for pattern in patterns
-        for name in sorted(glob(pattern, root_dir=folder, recursive=True))  # noqa: PTH207
-    ]
-    inside = [name for name in found if not name.is_absolute() and ".." not in name.parts]
-    return tuple(dict.fromkeys(name.as_posix() for name in inside))
+    found: list[str] = []
+    tops = [f"{top}/" for top in (folder.absolute(), resolved(folder))]
+    for pattern in patterns:
+        relative = pattern.removeprefix(next(filter(pattern.startswith, tops), ""))
+        if _leads_out(relative):
+            if os.path.lexists(folder / _fixed(relative)):
+                raise _outside(pattern)
+            continue
+        # what a pattern names may lie elsewhere than it says
+        names = [os.path.normpath(name) for name in tree.named(relative)]
+        if any(map(_leads_out, names)):
+            raise _outside(pattern)
+        found += names
+    return tuple(dict.fromkeys(found))
+
+
+def _leads_out(pattern: str) -> bool:
+    fixed = os.path.normpath(_fixed(pattern))
+    return fixed.startswith("/") or fixed.split("/")[0] == ".."
+
+
+def _fixed(pattern: str) -> str:
+    """Return the part of a pattern before the first one with a wildcard."""
+    parts = pattern.split("/")
+    fixed = list(takewhile(lambda part: not WILD.search(part), parts))
+    return "/".join(fixed if fixed == parts else [*fixed, ""])
+
+
+def _outside(pattern: str) -> EfficarchError:
+    return EfficarchError(
+        f"testpaths names {pattern!r}, which lies outside the project and would not be measured; "
+        "name a folder inside it with --suites"
+    )
 
 
 def _settings(folder: Path) -> _Settings:

@@ -15,7 +15,6 @@ _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 _COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#\w*\[)")
 
 _LEVELS = ("notice", "warning", "error")
-_ANNOTATION = re.compile(rf"::({'|'.join(_LEVELS)}) title=[^\r\n:,]*::[^\r\n]*")
 
 _BREAK = "\N{ZERO WIDTH SPACE}"
 
@@ -81,8 +80,14 @@ def terminal(text: str) -> str:
     )
 
 
-def annotation(level: str, title: str, text: str) -> str:
-    """Return a workflow command of GitHub that shows text; its line breaks stay.
+class Annotation(str):
+    """A workflow command that shows a sentence: what `annotation` returns, and no other text."""
+
+    __slots__ = ()
+
+
+def annotation(level: str, title: str, text: str) -> Annotation:
+    """Return a workflow command of GitHub that shows text on one line.
 
     Raises:
         ValueError: the level is none of notice, warning and error.
@@ -90,12 +95,7 @@ def annotation(level: str, title: str, text: str) -> str:
     if level not in _LEVELS:
         raise ValueError(f"level is {level!r}; known: {', '.join(_LEVELS)}")
     name = _data(printable(title)).replace(":", "%3A").replace(",", "%2C")
-    return f"::{level} title={name}::{_data(chr(10).join(map(printable, text.splitlines())))}"
-
-
-def is_annotation(line: str) -> bool:
-    """Whether a line is what `annotation` returns, and so no other command."""
-    return _ANNOTATION.fullmatch(line) is not None
+    return Annotation(f"::{level} title={name}::{_data(printable(text))}")
 
 
 def markdown(text: str, limit: int = 400) -> str:
@@ -116,7 +116,7 @@ def _in_parts(found: re.Match[str]) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return text.replace("%", "%25")
 
 
 def _escape(code: int) -> str:

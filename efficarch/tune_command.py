@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from efficarch.console import filled, path
 from efficarch.errors import EfficarchError
+from efficarch.files import from_home
 from efficarch.models import OPTIONS, destination, model_row
 from efficarch.output_folder import WRITTEN_BY_TUNE, claim
 from efficarch.record import DTYPES, Run, Weights
@@ -123,7 +124,8 @@ def tune(arguments: argparse.Namespace, say: Callable[[str], None], report: Repo
         created=now(),
     )
     report(run, out)
-    say(tune_results.table(compared))
+    for line in tune_results.table(compared):
+        say(line)
     say(f"held-out half of the images: {len(held_out)}; files: {out}")
     return 0
 
@@ -157,9 +159,7 @@ def _halves(folder: str | None, batch: int) -> "tuple[list[Image], list[Image]]"
     from efficarch.models.folder import halves, labelled_images
     from efficarch.models.images import packaged_halves
 
-    tuning, held_out = (
-        halves(labelled_images(Path(folder).expanduser())) if folder else packaged_halves()
-    )
+    tuning, held_out = halves(labelled_images(from_home(folder))) if folder else packaged_halves()
     fewest = max(batch, MIN_IMAGES)
     if min(len(tuning), len(held_out)) < fewest:
         raise EfficarchError(

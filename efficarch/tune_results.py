@@ -79,8 +79,8 @@ def _gap(method: str, found: Found, control: Found | None) -> Estimate | None:
     return mean_interval([here - there for here, there in pairs])
 
 
-def table(compared: Sequence[Result]) -> str:
-    """Return the results as a Markdown table."""
+def table(compared: Sequence[Result]) -> list[str]:
+    """Return the results as the lines of a Markdown table."""
     lines = [
         "| method | keep | latency ratio | CosSim mean / min | R@1 | less random's CosSim | |",
         "|---|---|---|---|---|---|---|",
@@ -99,7 +99,7 @@ def table(compared: Sequence[Result]) -> str:
             result.verdict,
         )
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return lines
 
 
 def as_csv(compared: Sequence[Result]) -> str:

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from efficarch.errors import EfficarchError
+from efficarch.errors import EfficarchError, brief
 from efficarch.timing import rest
 
 VARIABLE = "EFFICARCH_GATE_TURNS"
@@ -31,8 +31,8 @@ MOST_TIMES = 4
 """How many times as many rounds as the slower side asks for are run at most: a side asks for as
 many as fill a span of time, so that the slower one's span is at most so many times as long."""
 
-LONGEST_LINE = 100_000
-"""Of a message, in characters: a cell's id is in it."""
+LONGEST_LINE = 2**24
+"""Of a message, in characters: an id is in it, and pytest makes one of a text of any length."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,12 @@ class Meeting:
     """0 for the process that begins, 1 for the other."""
 
 
+class _Ended(Exception):
+    """The other end says no more."""
+
+
 class _Line:
-    """One end of a connection; a broken one says ``None`` and hears nothing."""
+    """One end of a connection; a broken one hears nothing."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -55,13 +59,35 @@ class _Line:
         with suppress(OSError):
             self._connection.sendall(json.dumps(message).encode() + b"\n")
 
-    def receive(self) -> Any:
+    def hear(self) -> Any:
+        """Return what is said next.
+
+        Raises:
+            _Ended: nothing is.
+            ValueError: it cannot be read, which is not the same as an end.
+        """
         try:
             line = self._incoming.readline(LONGEST_LINE)
-        except (OSError, ValueError):
-            # closed on this side, or no text
+        except UnicodeDecodeError:
+            raise
+        except (OSError, ValueError) as error:
+            # closed on this side
+            raise _Ended from error
+        if len(line) >= LONGEST_LINE:
+            raise ValueError(
+                f"a message of {LONGEST_LINE:,} characters and more; is there a test with such a "
+                "name?"
+            )
+        if not line.endswith("\n"):
+            raise _Ended
+        return json.loads(line)
+
+    def receive(self) -> Any:
+        """Return what is said next, ``None`` where nothing is."""
+        try:
+            return self.hear()
+        except _Ended:
             return None
-        return json.loads(line) if line.endswith("\n") else None
 
     def hang_up(self) -> None:
         """End the conversation, also under a thread that listens."""
@@ -144,18 +170,30 @@ class _Player:
 
     def listen(self) -> None:
         """Wait until the process enters a cell, stands ready at one, leaves one, or has ended."""
-        message = self.line.receive() or {}
-        if not isinstance(message, dict) or type(message.get("rounds", 0)) is not int:
-            raise ValueError(f"{message!r} is no message")
-        self.entering, self.rounds = message.get("enter"), message.get("rounds")
-        self.leaving = "left" in message
+        self.entering, self.rounds, self.leaving = None, None, False
+        try:
+            message = self.line.hear()
+        except _Ended:
+            return
+        match message:
+            case {"enter": str(name)} if name:
+                self.entering = name
+            case {"ready": _, "rounds": int(rounds)} if not isinstance(rounds, bool):
+                self.rounds = rounds
+            case {"left": _}:
+                self.leaving = True
+            case _:
+                raise ValueError(f"{brief(message)} is no message")
 
     def go(self) -> bool:
         """Let it run a round, and say whether it did."""
         self.line.send("go")
-        answer = self.line.receive()
-        if answer not in ("done", "stop", None):
-            raise ValueError(f"{answer!r} is no end of a round")
+        try:
+            answer = self.line.hear()
+        except _Ended:
+            return False
+        if answer not in ("done", "stop"):
+            raise ValueError(f"{brief(answer)} is no end of a round")
         return bool(answer == "done")
 
 

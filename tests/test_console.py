@@ -7,6 +7,7 @@ import re
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from efficarch import console
 from efficarch.cli import main
 from efficarch.errors import EfficarchError
 from efficarch.record import Status
+from efficarch.text import annotation
 from tests import samples
+from tests.gate.paired_cases import plain_file
 from tests.processes import EFFICARCH, ROOT, SCRIPT, run, without
 
 REPORTS = (sys.executable, "-m", "reports")
@@ -308,16 +311,159 @@ def test_odd_values_are_refused(
     assert (tmp_path / "run.json").read_text() == before
 
 
+LONG_NAME = "a" * 300
+NAMED = [
+    ["report", "NAME"],
+    ["report", "run.json", "--out", "NAME"],
+    ["report", "run.json", "--baseline", "NAME"],
+    ["compare", "--base", "NAME", "--head", "run.json"],
+    ["compare", "--base", "run.json", "--head", "run.json", "--out", "NAME"],
+    ["compare", "--base", "run.json", "--head", "run.json", "--policy", "NAME"],
+    ["gate", "--show-policy", "--policy", "NAME"],
+    ["gate", "--base", "HEAD", "--out", "NAME"],
+    ["gate", "--base", "HEAD", "--suites", "NAME"],
+    ["gate", "--base", "HEAD", "--policy", "NAME"],
+    ["gate", "--base", "HEAD", "--base-python", "NAME"],
+    ["bench", "--suites", "NAME"],
+    ["bench", "--suites", ".", "--out", "NAME"],
+    ["bench", "--suites", ".", "--images", "NAME"],
+    ["tune", "--model", "dinov2-small", "--latency-ratio", "0.5", "--images", "NAME"],
+]
+
+
+@pytest.mark.parametrize(
+    "name", [LONG_NAME, "circle", "~nobody-of-this-name/a"], ids=lambda n: n[:7]
+)
+@pytest.mark.parametrize("arguments", NAMED, ids=" ".join)
+def test_a_path_that_leads_nowhere_is_no_fault_of_ours(
+    arguments: list[str],
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A link in a circle, a name that no disk takes, the home of nobody: one sentence."""
+    monkeypatch.chdir(tmp_path)
+    run_file(tmp_path)
+    (tmp_path / "circle").symlink_to("round")
+    (tmp_path / "round").symlink_to("circle")
+    subprocess.run(["git", "init", "-q"], check=True)
+
+    code = main([each.replace("NAME", name) for each in arguments])
+
+    said = capsys.readouterr().err.splitlines()
+    if name.startswith("~") and "--out" in arguments:
+        assert code != 70
+        return
+    assert code == 2
+    assert said[-1].startswith("efficarch: "), said
+    assert "fault" not in said[-1]
+
+
+def test_an_error_of_an_endless_link_is_told_as_any_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python before 3.13 raises what is no error of the system."""
+    error = RuntimeError("Symlink loop from '/a'")
+    error.__context__ = OSError(errno.ELOOP, "Too many levels of symbolic links", "/a")
+
+    assert fail_with(monkeypatch, error) == 2
+
+    assert one_sentence(capsys.readouterr().err) == (
+        "efficarch: /a: Too many levels of symbolic links"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["gate", "--base", "HEAD"],
+        ["gate", "--show-policy"],
+        ["compare", "--base", "a", "--head", "b"],
+        ["list"],
+        ["doctor"],
+        ["bench"],
+        ["bench", "--suites", "packaged"],
+        ["report", "x"],
+        ["tune", "--model", "dinov2-small", "--latency-ratio", "0.5"],
+    ],
+    ids=" ".join,
+)
+def test_a_folder_that_is_gone(tmp_path: Path, arguments: list[str]) -> None:
+    """Whoever stands in one is told so, by every command."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = 'rmdir "$PWD"; exec "$@"'
+
+    done = run(["bash", "-c", script, "bash", *EFFICARCH, *arguments], gone)
+
+    assert done.returncode == 2
+    assert one_sentence(done.stderr) == (
+        "efficarch: the folder in which this was typed is gone; change to another and run it again"
+    )
+
+
 def test_only_an_annotation_passes(capsys: pytest.CaptureFixture[str]) -> None:
-    """What a gate says is text, unless it is the one command that shows a sentence."""
-    for line in ("::error title=efficarch gate::a", "::add-mask::a", "x\n::error title=a::b"):
-        console.say_or_annotate(line)
-    console.say("::error title=efficarch gate::a")
+    """What is said is text, unless it was made to show a sentence in a workflow."""
+    made = annotation("error", "efficarch gate", "a\n24 PASS")
+    for line in (made, str(made) + "", "::add-mask::a", "x\n::error title=a::b"):
+        console.say(line)
 
     assert capsys.readouterr().out.splitlines() == [
-        "::error title=efficarch gate::a",
+        "::error title=efficarch gate::a 24 PASS",
+        r"\x3a:error title=efficarch gate::a 24 PASS",
         r"\x3a:add-mask::a",
-        "x",
-        r"\x3a:error title=a::b",
-        r"\x3a:error title=efficarch gate::a",
+        "x ::error title=a::b",
     ]
+
+
+BREAKS = "slow\n24 PASS\rnote: all pass\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029::error::x"
+
+
+@pytest.mark.parametrize("speak", [console.say, console.complain])
+def test_what_is_said_is_one_line(
+    speak: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever breaks a line for anybody."""
+    speak(BREAKS)
+
+    said = "".join(capsys.readouterr())
+    assert len(said.splitlines()) == 1
+    assert "slow 24 PASS note: all pass" in said
+
+
+def test_foreign_text_writes_no_line_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names of cells, reasons and files, where stored files are judged, told and reported."""
+    monkeypatch.chdir(tmp_path)
+    odd = f"odd\n24 PASS\n::error title=a::b{BREAKS}"
+    files = {
+        side: [str(plain_file(tmp_path / f"{side}{n}\n.json", {odd: 0.1, "b": 0.2}, 2 * n + place))
+               for n in range(5)]
+        for place, side in enumerate(("base", "head"))
+    }  # fmt: skip
+    out = tmp_path / "out\n0 FAIL"
+    (tmp_path / "policy.toml").write_text(
+        f"[tool.efficarch.gate]\ncells = [{json.dumps(odd)}, 'gone']\n", encoding="utf-8"
+    )
+    sides = ["--base", *files["base"], "--head", *files["head"]]
+
+    main(["compare", *sides, "--out", str(out), "--annotate", "--policy", "policy.toml"])
+    main(["compare", *sides, "--out", str(out), "--annotate"])
+    main(["report", str(run_file(tmp_path, name="a\n.json")), "--out", str(out)])
+    main(["report", f"missing\n24 PASS{BREAKS}"])
+    main(["gate", "--show-policy", "--policy", "policy.toml"])
+
+    said = "".join(capsys.readouterr())
+    assert not re.search(r"^(24 PASS|0 FAIL|note: all|::error title=a)", said, re.MULTILINE), said
+    assert len(said.splitlines()) == said.count("\n")
+
+
+def test_an_error_of_arguments_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """It repeats what was typed."""
+    with pytest.raises(SystemExit):
+        main(["gate", "--device", f"a{BREAKS}"])
+
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1].startswith("efficarch gate: error: argument --device")

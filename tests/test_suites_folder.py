@@ -1,5 +1,6 @@
 """Where a project keeps its benchmarks."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,8 @@ TOML = '[tool.pytest.ini_options]\ntestpaths = ["checks"]\n'
         ({"pytest__ini": "[pytest]\ntestpaths = gone checks/*.py\n"}, ("checks/test_a.py",)),
         ({"pytest__ini": "[pytest]\ntestpaths = m*e ./checks/ more 'checks'\n"},
          ("more", "checks")),
-        ({"pytest__ini": "[pytest]\ntestpaths = gone ../* /tmp\n"}, ("tests",)),
+        ({"pytest__ini": "[pytest]\ntestpaths = gone ../gone /gone/* ../gone/*\n"}, ("tests",)),
+        ({"pytest__ini": "[pytest]\ntestpaths = checks/../more gone/../checks\n"}, ("more",)),
         ({"pytest__ini": "[pytest]\ntestpaths = .\n"}, (".",)),
         ({"pytest__ini": "[pytest]\ntestpaths = 'checks more\n"}, ("more",)),
         ({"pyproject__toml": "[tool.pytest]\ntestpaths = 3\n"}, ("tests",)),
@@ -68,6 +70,50 @@ def test_testpaths(tmp_path: Path, settings: dict[str, str], found: tuple[str, .
     project(tmp_path, "checks/test_a.py", "more/test_b.py", "tests/test_c.py", **settings)
 
     assert suites_in(tmp_path) == found
+
+
+@pytest.mark.parametrize(
+    "entry", ["../common", "../*", "/", "/*", "checks/../..", "*/../../common", "../common/*"]
+)
+def test_what_lies_outside_is_not_left_out_silently(tmp_path: Path, entry: str) -> None:
+    """It would be measured by pytest, and neither by bench nor by a gate."""
+    (tmp_path / "common").mkdir()
+    folder = project(tmp_path / "a", "checks/test_a.py")
+    (folder / "pytest.ini").write_text(f"[pytest]\ntestpaths = checks {entry}\n")
+
+    with pytest.raises(
+        EfficarchError, match=r"outside the project.*inside it with --suites"
+    ) as error:
+        suites_in(folder)
+    assert repr(entry) in str(error.value)
+
+
+def test_an_absolute_path_inside_is_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever one stands, and by whichever name of the folder."""
+    folder = project(tmp_path / "a", "checks/test_a.py", "more/test_b.py")
+    (tmp_path / "link").symlink_to("a")
+    settings = f"[pytest]\ntestpaths = {folder}/che* {folder}/more\n"
+    (folder / "pytest.ini").write_text(settings)
+    monkeypatch.chdir(folder)
+
+    for here in (Path(), folder, tmp_path / "link"):
+        assert suites_in(here) == ("checks", "more")
+
+
+def test_settings_of_a_head_do_not_keep_the_judge_busy(tmp_path: Path) -> None:
+    """Neither by patterns of paths nor by patterns of names."""
+    project(tmp_path, *(f"tests/a/b/c/d/e/f/{n}.py" for n in range(300)), "/".join("d" * 26) + "/x")
+    globs = f"testpaths = {'**/' * 8}nothing\n"
+    names = " ".join(f"{n}_*x" for n in range(2000))
+    start = time.monotonic()
+
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\n{globs}")
+    assert suites_in(tmp_path) == ()
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\npython_files = {names}\n")
+    with pytest.raises(EfficarchError, match="testpaths, python_files"):
+        suites_in(tmp_path)
+
+    assert time.monotonic() - start < 20
 
 
 def test_dotted_settings_are_read(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_the_csv_has_a_row_for_each() -> None:
 
 def test_the_table_is_markdown() -> None:
     """One line each, with the verdict in words."""
-    lines = table(results(OUTCOMES)).splitlines()
+    lines = table(results(OUTCOMES))
 
     assert len(lines) == 2 + 4
     assert lines[2].startswith("| `better@0.57` | 0.400 | 0.550 [0.540, 0.560] | 0.9600 / 0.9300")

@@ -3,18 +3,22 @@
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import Thread
 
 import pytest
 
 from efficarch import turns
+from efficarch.errors import EfficarchError
 from efficarch.turns import Conductor, Meeting, Turns, current
 
 Player = Callable[[Turns, list[str]], None]
 
 
-def conducted(first: Player, second: Player, order: str = "abcdef") -> tuple[list[str], list[str]]:
+def conducted(
+    first: Player, second: Player, order: Sequence[str] = "abcdef"
+) -> tuple[list[str], list[str]]:
     """Let two players run under a conductor; return what each noted, and check that all end."""
     connections, threads, logs = {}, [], ([], [])  # type: ignore[var-annotated]
     for name, player, log in zip(("base", "head"), (first, second), logs, strict=True):
@@ -191,6 +195,67 @@ def test_a_process_that_knows_no_turns_goes_first() -> None:
 
     assert NOTES[0] == "done"
     assert second == ["a alone"]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b'{"enter": "' + b"a" * turns.LONGEST_LINE + b'"}\n', "is there a test with such a name"),
+        (b"\xff\xfe\n", "decode"),
+        (b"null\n", "None is no message"),
+        (b"{}\n", "{} is no message"),
+        (b'""\n', "'' is no message"),
+        (b'{"enter": ""}\n', "is no message"),
+        (b'{"enter": 3}\n', "is no message"),
+        (b'{"ready": "a"}\n', "is no message"),
+        (b'{"ready": "a", "rounds": true}\n', "is no message"),
+        (b'{"enter": "a"}\nnull\n', "None is no message"),
+        (b'{"enter": "a"}\n{"ready": "a", "rounds": 1}\nnull\n', "None is no end of a round"),
+    ],
+    ids=lambda value: repr(value[:24]),
+)
+def test_who_goes_on_without_turns_is_found_out(said: bytes, words: str) -> None:
+    """What cannot be read is not taken for the end of a process: both would work at once."""
+    ours, theirs = socket.socketpair()
+    other, its = socket.socketpair()
+    conductor = Conductor({"base": ours, "head": other}, "abc".index)
+    playing = Thread(target=run, args=(measuring("h", "a", rounds=1), its, []))
+    speaking = Thread(target=spoken, args=(theirs, said))
+    conducting = Thread(target=conductor.run)
+    for thread in (playing, speaking, conducting):
+        thread.start()
+    conducting.join(5)
+    theirs.close()
+    for thread in (playing, speaking, conducting):
+        thread.join(5)
+
+    with pytest.raises(
+        EfficarchError, match="of the base broke the rules of taking turns"
+    ) as error:
+        conductor.check()
+    assert words in str(error.value)
+
+
+def spoken(connection: socket.socket, said: bytes) -> None:
+    """Say something, until nobody hears it any more."""
+    with suppress(OSError):
+        connection.sendall(said)
+
+
+def test_a_name_may_be_long() -> None:
+    """pytest makes an id of a text of any length."""
+    name = "a" * 1_000_000
+    order = {name: 0, "b": 1}
+
+    def play(mine: Turns, log: list[str]) -> None:
+        for cell in order:
+            mine.enter(cell)
+            log.append("alone" if mine.meet(cell, 1) is None else "met")
+            with mine.turn():
+                pass
+            mine.leave()
+
+    assert conducted(play, play, list(order)) == (["met", "met"], ["met", "met"])
 
 
 def test_without_a_gate_there_are_no_turns(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from efficarch.errors import EfficarchError
 from efficarch.experiment.worktree import SIDES
+from efficarch.files import resolved
 from efficarch.output_folder import claim
 from efficarch.store import write_text
 from efficarch.timing import now
@@ -99,7 +100,7 @@ class Ledger:
         stale = [self.folder / name for name in RESULTS] if earlier else []
         stale += [self.folder / name for name in (earlier or {"files": {}})["files"]]
         for path in stale:
-            if path.is_file() and path.resolve().is_relative_to(self.folder.resolve()):
+            if path.is_file() and resolved(path).is_relative_to(resolved(self.folder)):
                 path.unlink()
         self._write(concluded=False)
 

@@ -8,6 +8,8 @@ from configparser import Error as ConfigError
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from efficarch.files import resolved
+
 MARKS = ("pyproject.toml", "setup.py", "setup.cfg")
 """A folder with one of them is a project's."""
 
@@ -62,13 +64,13 @@ def import_folders(project: Path) -> list[Path]:
     data, setup = _pyproject(project), _setup_cfg(project)
     script = _setup_py(project).folder
     named = [*_setuptools(data, setup), *filter(None, [script]), *_other_backends(data), "src"]
-    found = []
+    found, top = [], resolved(project)
     for name in dict.fromkeys(named):
-        folder = (project / name).resolve()
-        inside = folder.is_relative_to(project.resolve())
+        folder = resolved(project / name)
+        inside = folder.is_relative_to(top)
         if inside and folder.is_dir() and not (folder / "__init__.py").is_file():
             found.append(folder)
-    return list(dict.fromkeys([*found, project.resolve()]))
+    return list(dict.fromkeys([*found, top]))
 
 
 def distribution_name(project: Path) -> str | None:

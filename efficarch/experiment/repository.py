@@ -5,6 +5,7 @@ from pathlib import Path
 
 from efficarch.errors import EfficarchError, last_line
 from efficarch.experiment.git import Git
+from efficarch.files import resolved
 
 CONTENT_SETTINGS = (
     "core.attributesfile",
@@ -42,7 +43,7 @@ class Repository:
 
     def path(self, name: str) -> Path:
         """Return where git keeps something of this repository."""
-        return (self.top / self.git("rev-parse", "--git-path", name)).resolve()
+        return resolved(self.top / self.git("rev-parse", "--git-path", name))
 
     def resolve(self, name: str) -> str:
         """Return the commit that a branch, tag or hash names.

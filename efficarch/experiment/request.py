@@ -8,6 +8,7 @@ from pathlib import Path
 from efficarch.errors import EfficarchError
 from efficarch.experiment.project import project_folder
 from efficarch.experiment.repository import Repository, find_repository
+from efficarch.files import resolved
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def requested(out: Path | None) -> Request:
     folder = "." if repository.bare else project.relative_to(repository.top).as_posix()
     named = Path(os.path.normpath(here / out if out else project / "reports/out/gate"))
     # of a symbolic link the target: measured code must not find it below another name
-    chosen = named.resolve()
+    chosen = resolved(named)
     if named.is_relative_to(repository.top) and not chosen.is_relative_to(repository.top):
         raise EfficarchError(
             f"{named} leads out of the repository to {chosen}; choose another --out"

@@ -1,9 +1,12 @@
 """Caches of downloaded models: both sides read the user's, and what one wrote there is said."""
 
 import os
+import site
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from efficarch.files import from_home
 
 VARIABLES = {"HF_HOME": "huggingface", "TORCH_HOME": "torch"}
 """Folders of downloaded models by the variable that names them, and where below the user's cache
@@ -19,9 +22,29 @@ Listing = frozenset[tuple[str, int, int]]
 
 
 def shared_caches() -> dict[str, Path]:
-    """Return where downloaded models lie, by the variable that says so."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return {name: Path(os.environ.get(name) or cache / f) for name, f in VARIABLES.items()}
+    """Return where downloaded models lie, by the variable that says so.
+
+    A user without a home has none but those that variables name.
+    """
+    home = user_home()
+    usual = os.environ.get("XDG_CACHE_HOME") or (home and home / ".cache")
+    found = {
+        name: os.environ.get(name) or (usual and Path(usual) / f) for name, f in VARIABLES.items()
+    }
+    return {name: Path(path) for name, path in found.items() if path}
+
+
+def user_home() -> Path | None:
+    """Return the user's home; ``None`` for one whom the system does not know, as in containers."""
+    home = from_home("~")
+    return home if home.is_absolute() else None
+
+
+def user_base() -> dict[str, str]:
+    """Return where a user's own packages lie, by the variable that says so."""
+    given = os.environ.get("PYTHONUSERBASE")
+    base = given or (site.getuserbase() if user_home() else None)
+    return {"PYTHONUSERBASE": base} if base else {}
 
 
 @dataclass(frozen=True)

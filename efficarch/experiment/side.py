@@ -2,7 +2,6 @@
 
 import json
 import os
-import site
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -11,7 +10,7 @@ from pathlib import Path
 from efficarch.experiment import agent
 from efficarch.experiment.git import outside_variables
 from efficarch.experiment.project import distribution_name, import_folders, project_folder
-from efficarch.experiment.shared_caches import shared_caches
+from efficarch.experiment.shared_caches import shared_caches, user_base
 from efficarch.experiment.worktree import SIDES, Arms
 from efficarch.process_plan import VARIABLE as PLAN
 from efficarch.store import write_text
@@ -222,7 +221,7 @@ class Side:
         for folder in own.values():
             Path(folder).mkdir(parents=True, exist_ok=True)
         # installed for the user, found below their home
-        installed = {"PYTHONUSERBASE": kept.get("PYTHONUSERBASE") or site.getuserbase()}
+        installed = user_base()
         shared = {name: str(path) for name, path in shared_caches().items()}
         return {"HOME": str(home), "TMPDIR": str(temporary), **installed, **shared, **own}
 

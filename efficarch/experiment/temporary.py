@@ -10,6 +10,7 @@ from pathlib import Path
 
 from efficarch.errors import EfficarchError
 from efficarch.experiment.interrupts import held_back
+from efficarch.files import resolved
 
 PREFIX = "efficarch-gate-"
 MARKER = "efficarch-gate.lock"
@@ -26,7 +27,7 @@ def temporary_folder() -> Iterator[Path]:
     Raises:
         EfficarchError: there is no room for it.
     """
-    parent = Path(tempfile.gettempdir()).resolve()
+    parent = resolved(Path(tempfile.gettempdir()))
     with held_back():
         for path in parent.glob(f"{PREFIX}*"):
             if _is_stale(path):

@@ -8,6 +8,7 @@ from typing import Any
 from PIL.Image import Resampling
 
 from efficarch.errors import MissingWeightsError, brief, first_line
+from efficarch.files import from_home
 from efficarch.models.base import Normalization, WeightsRequest
 from efficarch.models.loading import load_cached, load_pretrained, load_random
 from efficarch.models.settings import read_settings
@@ -105,7 +106,7 @@ def load_family(family: Family, request: WeightsRequest) -> Loaded:
 
 def checkpoint_at(location: str) -> Checkpoint:
     """Return the checkpoint at a location that `load_pretrained` took."""
-    folder = Path(location).expanduser()
+    folder = from_home(location)
     return Checkpoint(str(folder) if folder.is_dir() else location)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from efficarch.errors import MissingWeightsError, first_line
+from efficarch.files import from_home
 from efficarch.models.settings import check_config
 
 
@@ -32,7 +33,7 @@ def load_pretrained(kind: Any, location: str) -> tuple[Any, str]:
     """
     # whatever looks like a path and is none would be asked of the hub, with a puzzling answer
     looks_like_path = location.startswith((".", "/", "~")) or location.count("/") != 1
-    folder = Path(location).expanduser()
+    folder = from_home(location)
     if looks_like_path and not folder.is_dir():
         raise MissingWeightsError(
             f"no weights folder {location!r}; give an existing folder or a hub id"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from efficarch.errors import MissingWeightsError
+from efficarch.files import from_home
 from efficarch.models.base import SequenceSubject, WeightsRequest
 from efficarch.models.checkpoint import Checkpoint, Family, load_family
 from efficarch.models.loading import load_random
@@ -97,7 +98,7 @@ def load_mamba2_reduced(request: WeightsRequest) -> SequenceSubject:
 
 def _released(family: Family, request: WeightsRequest) -> SequenceSubject:
     if request.weights is Weights.PRETRAINED and request.location is not None:
-        _check_kind(family, Path(request.location).expanduser())
+        _check_kind(family, from_home(request.location))
     loaded = load_family(family, request)
     return SequenceSubject(loaded.model, request.weights, loaded.source)
 

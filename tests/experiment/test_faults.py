@@ -466,6 +466,17 @@ def test_a_full_disk(
     assert runs(tmp_path / "out") == []
 
 
+def test_links_in_circles_that_the_head_commits(repo: Path, tmp_path: Path) -> None:
+    """No side of a gate makes it end as a fault of ours."""
+    for name in ("src", "lib", "pytest.ini", "setup.cfg", "setup.py", "tests"):
+        (repo / name).symlink_to(name)
+    commit(repo, "circles")
+
+    code, _output, errors = finished(repo, "--base", "HEAD~1", "--out", str(tmp_path / "out"))
+
+    assert (code, errors) == (0, "")
+
+
 def test_no_folder_to_write_to(repo: Path, tmp_path: Path) -> None:
     """A file is in its place."""
     out = tmp_path / "out"

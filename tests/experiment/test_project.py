@@ -199,6 +199,15 @@ def test_what_has_to_be_compiled_is_seen(
     assert (found is None) if words is None else (found is not None and words in found)
 
 
+def test_a_link_in_a_circle_is_no_folder(tmp_path: Path) -> None:
+    """Neither as ``src`` nor where the project names it."""
+    write(tmp_path, {"pyproject.toml": '[tool.setuptools.package-dir]\n"" = "lib"\n'})
+    (tmp_path / "src").symlink_to("src")
+    (tmp_path / "lib").symlink_to("src")
+
+    assert import_folders(tmp_path) == [tmp_path]
+
+
 def test_a_project_is_the_nearest_folder_that_says_so(tmp_path: Path) -> None:
     """Up to the top of the repository and not beyond it."""
     write(tmp_path, {"pyproject.toml": "", "top/a/setup.py": "", "top/a/b/c/x": "", "top/d/x": ""})
