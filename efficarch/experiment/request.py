@@ -8,6 +8,7 @@ from pathlib import Path
 from efficarch.errors import EfficarchError
 from efficarch.experiment.project import project_folder
 from efficarch.experiment.repository import Repository, find_repository
+from efficarch.output_folder import refuse_git
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def requested(out: Path | None) -> Request:
     """Return what is asked for where this process stands.
 
     Raises:
-        EfficarchError: this is no repository, or ``out`` is no folder of its own.
+        EfficarchError: this is no repository, or ``out`` is no folder of its own or git's.
     """
     here = Path.cwd()
     repository = find_repository(here)
@@ -61,6 +62,7 @@ def requested(out: Path | None) -> Request:
         raise EfficarchError(
             f"{named} leads out of the repository to {chosen}; choose another --out"
         )
+    refuse_git(named)
     _check_out(repository, chosen)
     return Request(repository, here, folder, chosen)
 

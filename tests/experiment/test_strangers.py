@@ -159,15 +159,39 @@ def test_a_detached_head(alone: Path) -> None:
 
 
 def test_a_bare_repository(alone: Path) -> None:
-    """With a head by name; without one there is nothing to take."""
+    """With a head by name and a folder outside; all that lies in it is git's own."""
     bare = alone / "bare.git"
     git(strangers(alone / "flat"), "clone", "--quiet", "--bare", ".", str(bare))
+    out = ("--out", str(alone / "out"))
 
-    assert finished(bare, "--base", "HEAD~1", "--head", "main")[0] == 1
-    code, _output, errors = finished(bare, "--base", "HEAD~1")
+    assert finished(bare, "--base", "HEAD~1", "--head", "main", *out)[0] == 1
+    code, _output, errors = finished(bare, "--base", "HEAD~1", *out)
 
     assert code == 2
     assert "has no working tree; name the commit to judge: --head REF" in errors
+    code, _output, errors = finished(bare, "--base", "HEAD~1", "--head", "main")
+    assert code == 2
+    assert "where git keeps a repository, which is git's own; choose another --out" in errors
+
+
+@pytest.mark.parametrize("place", ["a link", "--out", "below .git", "in refs"])
+def test_git_s_own_folder_is_not_written_to(alone: Path, place: str) -> None:
+    """What lies in it is a branch, a hook or an object to git, whoever put it there."""
+    repo, out = strangers(alone / "flat"), ["--out", ".git/refs/heads"]
+    if place == "a link":
+        (repo / "reports" / "out").mkdir(parents=True)
+        (repo / "reports" / "out" / "gate").symlink_to("../../.git/refs/heads")
+        commit(repo, "a link")
+    before = fingerprint(repo)
+    here = repo / {"below .git": ".git", "in refs": ".git/refs"}.get(place, ".")
+
+    code, _output, errors = finished(
+        here, "--base", "HEAD", "--head", "HEAD", *(out if place == "--out" else [])
+    )
+
+    assert (code, errors.count("\n")) == (2, 1)
+    assert "where git keeps a repository" in errors
+    assert fingerprint(repo) == before
 
 
 def test_a_pre_commit_hook(alone: Path) -> None:
