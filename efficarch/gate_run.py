@@ -10,7 +10,7 @@ from efficarch.decision import gate, undecided
 from efficarch.errors import EfficarchError, PolicyError
 from efficarch.experiment.acceptance import BrokenHeadError
 from efficarch.experiment.environments import with_environments
-from efficarch.experiment.ledger import Ledger
+from efficarch.experiment.ledger import Ledger, refuse_others
 from efficarch.experiment.lock import only_gate
 from efficarch.experiment.project import distribution_name, pytest_settings
 from efficarch.experiment.request import Request, existing
@@ -91,6 +91,8 @@ def run(request: Request, wishes: Wishes, interpreter: Path, say: Say) -> Judged
         EfficarchError: whatever keeps the gate from its verdicts, in one sentence.
     """
     with only_gate() as lock, temporary_folder() as workspace:
+        # found out before anything is checked out or built
+        refuse_others(request.out)
         setting = _setting(request, wishes, workspace, interpreter, say)
         experiment = _experiment(request, setting, workspace, lock)
         experiment.ledger.claim()

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from efficarch.cli import main
-
 from efficarch.conclusion import Judged
 from efficarch.errors import EfficarchError
 from efficarch.output_folder import IGNORED, WRITTEN_BY_TUNE, claim, refuse_foreign
@@ -141,7 +140,7 @@ def test_no_file_is_put_where_git_keeps_a_repository(
     monkeypatch.setenv("PATH", "")
     before = sorted(tmp_path.rglob("*"))
 
-    with pytest.raises(EfficarchError, match="where git keeps a repository.*choose another --out"):
+    with pytest.raises(EfficarchError, match=r"git keeps a repository.*choose another --out"):
         claim(tmp_path / place, PAGE)
     with pytest.raises(EfficarchError, match="where git keeps a repository"):
         refuse_foreign(tmp_path / place / "index.html", "index.html")
