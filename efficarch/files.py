@@ -1,7 +1,6 @@
 """Text and JSON that others wrote: read in whatever encoding it is, or refused in words."""
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,8 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def content(path: Path) -> bytes:
-    """Return what is in a file that has an end.
+def content(path: Path, most: int = LARGEST_BYTES) -> bytes:
+    """Return what is in a file that has an end, of at most so many bytes.
 
     Raises:
         OSError: the file cannot be read.
@@ -42,24 +41,12 @@ def content(path: Path) -> bytes:
         # opening a pipe waits for somebody who writes
         raise ValueError("is a pipe or a device; name a regular file")
     with path.open("rb") as file:
-        data = file.read(LARGEST_BYTES + 1)
-    if len(data) > LARGEST_BYTES:
+        data = file.read(most + 1)
+    if len(data) > most:
         raise ValueError(
-            f"is larger than {LARGEST_BYTES // 2**20} MB, more than such a file holds; name another"
+            f"is larger than {most // 2**20} MB, more than such a file holds; name another"
         )
     return data
-
-
-def content_inside(path: Path, tree: Path) -> bytes:
-    """Return what is in a file of a tree; what lies elsewhere is not the tree's.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is a link that leads out of the tree, or as for `content`.
-    """
-    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(tree)):
-        raise ValueError("is a link that leads out of the tree; put a file in its place")
-    return content(path)
 
 
 def parse_json(text: str) -> Any:

@@ -12,7 +12,7 @@ from efficarch.experiment.acceptance import BrokenHeadError
 from efficarch.experiment.environments import with_environments
 from efficarch.experiment.ledger import Ledger, refuse_others
 from efficarch.experiment.lock import only_gate
-from efficarch.experiment.project import distribution_name, pytest_settings
+from efficarch.experiment.project import check_settings, distribution_name, pytest_settings
 from efficarch.experiment.request import Request, existing
 from efficarch.experiment.run import Experiment, Options, Pair, measure
 from efficarch.experiment.shared_caches import Caches
@@ -168,6 +168,7 @@ def _sides(request: Request, wishes: Wishes, workspace: Path, interpreter: Path)
     for side in SIDES:
         if not arms.of(side).project.is_dir():
             raise EfficarchError(f"the {side} has no folder {request.folder!r} to gate")
+        check_settings(arms.of(side).project, arms.of(side).path, side)
     return arms
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from efficarch.errors import EfficarchError
+from efficarch.files import content
 
 PREFERRED = "suites"
 USUAL = (("benchmarks", "benchmark", "bench"), ("tests", "test"))
@@ -92,7 +93,7 @@ def _settings(folder: Path) -> _Settings:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = content(file).decode()
         if file.suffix == ".toml":
             return tomllib.loads(text)
         parser = configparser.RawConfigParser()

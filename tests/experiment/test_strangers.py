@@ -61,6 +61,25 @@ def test_a_link_out_of_the_repository(alone: Path) -> None:
     assert list((alone / "important").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "target", "words"),
+    [
+        ("pytest.ini", "/dev/zero", "pytest.ini of the head is a link that leads out"),
+        ("requirements.txt", "../elsewhere", "requirements.txt of the head is a link that leads"),
+    ],
+)
+def test_settings_that_lead_elsewhere(alone: Path, name: str, target: str, words: str) -> None:
+    """What the head commits is not read without end, nor from where it has no business."""
+    repo = strangers(alone / "flat")
+    (repo / name).symlink_to(target)
+    commit(repo, "a link")
+
+    code, _output, errors = finished(repo, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert (code, errors.count("\n")) == (2, 1)
+    assert words in errors
+
+
 def test_settings_of_a_folder_above_the_sides_are_nobodys(alone: Path) -> None:
     """The temporary folder belongs to everybody."""
     repo = strangers(alone / "flat")
