@@ -19,7 +19,7 @@ def read_text(path: Path) -> str:
         OSError: the file cannot be read.
         ValueError: it is too large, empty or no text; says which and what to do.
     """
-    data = content(path)
+    data = content(path, LARGEST_BYTES)
     try:
         # decoded here and not by json.loads, which lets half characters pass
         return data.decode(json.detect_encoding(data))
