@@ -18,6 +18,7 @@ from efficarch.output_folder import claim, refuse_foreign, refuse_git
 from efficarch.record import DTYPES, Run, Status
 from efficarch.stats import MIN_ROUNDS
 from efficarch.store import baseline_path, load_run, save_baseline
+from efficarch.sudden_ends import sentences_for_sudden_ends
 from efficarch.suites_folder import suites_in
 
 INTERRUPTED = 2
@@ -141,7 +142,7 @@ def _measured(arguments: argparse.Namespace, suites: Sequence[Path]) -> Run:
     prospect = Prospect()
     options = [*_pytest_arguments(arguments, suites), f"--benchmark-json={partial}"]
     try:
-        with warnings.catch_warnings():
+        with sentences_for_sudden_ends(), warnings.catch_warnings():
             # pytest-benchmark's, of a session without measurements; ours says why there are none
             warnings.filterwarnings("ignore", "Not saving anything")
             code = int(pytest.main(options, plugins=[prospect]))
