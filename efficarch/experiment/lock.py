@@ -29,7 +29,7 @@ def only_gate() -> Iterator[int | None]:
         return
     with socket.socket(socket.AF_UNIX) as held:
         devices = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
-        _bind(held, f"\0efficarch gate {sha256(devices.encode()).hexdigest()[:16]}")
+        _bind(held, f"\0efficarch gate {sha256(os.fsencode(devices)).hexdigest()[:16]}")
         yield held.fileno()
 
 

@@ -18,15 +18,24 @@ CONTENTS = frozenset({MARKER, "agent", "base", "base-home", "base-python"}) | fr
 )
 """What a gate puts there; a folder that holds anything else is not removed for being stale."""
 
+SIGNS = {os.pathsep: "Python's search path", "$": "pytest"}
+"""What may not be in its path, and who reads it otherwise."""
+
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """Make a folder for one gate and remove it afterwards; those that killed gates left go too.
 
     Raises:
-        EfficarchError: there is no room for it.
+        EfficarchError: there is no room for it, or nobody could name what is in it.
     """
     parent = Path(tempfile.gettempdir()).resolve()
+    for sign, reader in SIGNS.items():
+        if sign in str(parent):
+            raise EfficarchError(
+                f"the temporary folder is {parent}, and {reader} takes {sign!r} in a path for "
+                "something else; set TMPDIR to another"
+            )
     with held_back():
         for path in parent.glob(f"{PREFIX}*"):
             if _is_stale(path):
@@ -66,14 +75,15 @@ def _mark(folder: Path) -> int:
     """Write the marker and hold its lock; the lock goes with the process, whatever ends it."""
     descriptor = os.open(folder / MARKER, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    os.write(descriptor, _signature(folder).encode())
+    os.write(descriptor, _signature(folder))
     return descriptor
 
 
-def _signature(folder: Path) -> str:
+def _signature(folder: Path) -> bytes:
     """Say which folder a marker was made for, so that one that was copied marks nothing."""
     found = folder.stat()
-    return f"temporary folder of efficarch gate\n{folder}\n{found.st_dev} {found.st_ino}\n"
+    words = f"temporary folder of efficarch gate\n{folder}\n{found.st_dev} {found.st_ino}\n"
+    return os.fsencode(words)
 
 
 def _is_stale(path: Path) -> bool:
@@ -91,7 +101,7 @@ def _is_stale(path: Path) -> bool:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.read(descriptor, 10_000) == _signature(path).encode()
+        return os.read(descriptor, 10_000) == _signature(path)
     except OSError:
         return False
     finally:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from efficarch.errors import EfficarchError
+from efficarch.errors import EfficarchError, last_line
 from efficarch.experiment.git import Git
 from efficarch.experiment.repository import Repository, find_repository
 
@@ -21,6 +21,9 @@ SNAPSHOT_MB = 100
 
 INERT = (("core.hooksPath", os.devnull), ("core.fsmonitor", "false"), ("gc.auto", "0"))
 """Settings of a side's repository: measured code may ask git something, and nothing else runs."""
+
+MISSING = "Not a valid object name"
+UNBORN = "does not have a commit checked out"
 
 GITLINK = "160000"
 """Mode of a submodule's entry in a tree."""
@@ -188,9 +191,16 @@ def _submodule(repository: Repository, git: Git, commit: str, path: str) -> Repo
 
 
 def _check_submodule(theirs: Repository, name: str, commit: str, *, snapshot: bool) -> None:
-    if theirs.git.ask("cat-file", "-e", f"{commit}^{{commit}}") is None:
+    wanted = ("cat-file", "-e", f"{commit}^{{commit}}")
+    if theirs.git.ask(*wanted) is None:
+        complaint = theirs.git.complaint(*wanted)
+        if complaint.strip() and MISSING not in complaint:
+            raise EfficarchError(
+                f"git does not look into the submodule {name}: {last_line(complaint)}"
+            )
         raise _not_here(f"{name} at {commit[:12]}")
-    if snapshot and not theirs.bare and theirs.git("status", "--porcelain"):
+    status = ("status", "--porcelain", "--untracked-files=normal", "--ignore-submodules=none")
+    if snapshot and not theirs.bare and theirs.git(*status):
         raise EfficarchError(
             f"the submodule {name} has changes that are not committed, and a snapshot cannot "
             "hold them; commit them there"
@@ -235,7 +245,14 @@ def _snapshot(repository: Repository, path: Path) -> str:
     git("read-tree", last or "--empty")
     absent = _left_out_by_the_user(repository)
     git("update-index", "--skip-worktree", "-z", "--stdin", given="\0".join(absent))
-    git("add", "--all", ".")
+    try:
+        git("add", "--all", ".")
+    except EfficarchError as error:
+        if UNBORN not in str(error):
+            raise
+        raise EfficarchError(
+            f"{error}; commit in that repository, ignore it, or judge a commit: --head HEAD"
+        ) from error
     identity = tuple(
         (f"GIT_{who}_{what}", value)
         for who in ("AUTHOR", "COMMITTER")

@@ -314,6 +314,20 @@ def test_a_submodule(alone: Path) -> None:
     assert "git submodule update --init --recursive" in errors
 
 
+def test_a_folder_among_the_files_of_a_submodule(alone: Path) -> None:
+    """The repository does not know them, but git tracks them."""
+    library = started(alone / "library", {"fast/__init__.py": STEP})
+    repo = strangers(alone / "flat")
+    allowed = ("-c", "protocol.file.allow=always")
+    git(repo, *allowed, "submodule", "--quiet", "add", str(library), "ext")
+
+    code, _output, errors = finished(repo, "--base", "HEAD", "--out", "ext/fast")
+
+    assert code == 2
+    assert "which holds files that git tracks (fast/__init__.py)" in errors
+    assert [path.name for path in (repo / "ext" / "fast").iterdir()] == ["__init__.py"]
+
+
 def test_an_environment_inside_the_checkout(alone: Path) -> None:
     """What is installed in it is nobody's code to compare."""
     repo = strangers(alone / "flat")
