@@ -24,6 +24,7 @@ from efficarch.experiment.worktree import (
     changed_files,
     check_out,
     check_out_snapshot,
+    links_out,
 )
 from efficarch.gate import Outcome, Verdict
 from efficarch.observation import Sample
@@ -144,6 +145,9 @@ def _setting(
     notices += more
     if judging:
         notices.append(f"the head changes what measures it: {listed(judging)}")
+    links = dict.fromkeys(each for side in SIDES for each in links_out(arms.of(side)))
+    if links:
+        notices.append(f"links lead out of the sides ({listed([*links])}): both read the same")
     if os.environ.get("PYTEST_ADDOPTS"):
         notices.append(f"PYTEST_ADDOPTS is left out ({os.environ['PYTEST_ADDOPTS']!r})")
     arms = with_environments(arms, wishes.pythons, policy.install, workspace, say)

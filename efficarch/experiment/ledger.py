@@ -4,8 +4,8 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -92,13 +92,7 @@ class Ledger:
     def _lock(self) -> None:
         claim(self.folder, (*RESULTS, self._path.name))
         # held until this process ends, however it does
-        self._descriptor = os.open(self.folder, os.O_RDONLY)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise EfficarchError(
-                f"another gate is at work in {self.folder}; wait for it or choose another --out"
-            ) from error
+        self._descriptor = _locked(self.folder)
 
     def _difference(self, earlier: dict[str, Any]) -> str:
         theirs = earlier["facts"] if isinstance(earlier["facts"], dict) else {}
@@ -137,6 +131,33 @@ class Ledger:
             "written": self._written,
         }
         write_text(self._path, json.dumps(data, indent=1) + "\n")
+
+
+@contextmanager
+def claimed_alone(folder: Path) -> Iterator[None]:
+    """Claim a folder for verdicts in which no gate is at work.
+
+    Raises:
+        EfficarchError: one is, or as for `claim`.
+    """
+    claim(folder, RESULTS)
+    descriptor = _locked(folder)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(folder: Path) -> int:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise EfficarchError(
+            f"another gate is at work in {folder}; wait for it or choose another --out"
+        ) from error
+    return descriptor
 
 
 def refuse_others(folder: Path) -> None:

@@ -66,7 +66,8 @@ class Repository:
         # git would take what begins with a dash for an option
         wanted = f"{name}^{{commit}}"
         found = None if name.startswith("-") else self.git.ask("rev-parse", "--verify", wanted)
-        if found:
+        # of what is excluded by a "^" git gives the name with it
+        if found and not found.startswith("^"):
             return found
         shallow = self.git("rev-parse", "--is-shallow-repository") == "true"
         remedy = (

@@ -82,8 +82,8 @@ def _mark(folder: Path) -> int:
 def _signature(folder: Path) -> bytes:
     """Say which folder a marker was made for, so that one that was copied marks nothing."""
     found = folder.stat()
-    words = f"temporary folder of efficarch gate\n{folder}\n{found.st_dev} {found.st_ino}\n"
-    return os.fsencode(words)
+    text = f"temporary folder of efficarch gate\n{folder}\n{found.st_dev} {found.st_ino}\n"
+    return os.fsencode(text)
 
 
 def _is_stale(path: Path) -> bool:

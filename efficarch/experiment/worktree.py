@@ -25,8 +25,9 @@ INERT = (("core.hooksPath", os.devnull), ("core.fsmonitor", "false"), ("gc.auto"
 MISSING = "Not a valid object name"
 UNBORN = "does not have a commit checked out"
 
+LINK = "120000"
 GITLINK = "160000"
-"""Mode of a submodule's entry in a tree."""
+"""Modes of the entries of a symbolic link and of a submodule in a tree."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,18 @@ def changes(tree: Tree) -> list[str]:
     lines = git("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all").split("\0")
     entries = [(line[:2], line[3:]) for line in lines if line]
     return [name for state, name in entries if state != "??" or _may_run(name)]
+
+
+def links_out(tree: Tree) -> list[str]:
+    """Return the links of a side that lead to something outside of it, with where they lead."""
+    found = []
+    for entry in _inside(tree.path)("ls-files", "--stage", "-z").split("\0"):
+        facts, _, name = entry.partition("\t")
+        target = os.path.realpath(tree.path / name)
+        outside = not Path(target).is_relative_to(os.path.realpath(tree.path))
+        if facts.startswith(LINK) and outside and os.path.lexists(target):
+            found.append(f"{name} -> {target}")
+    return found
 
 
 def changed_files(arms: Arms) -> list[str]:

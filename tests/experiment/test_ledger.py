@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from efficarch.errors import EfficarchError
-from efficarch.experiment.ledger import Ledger, refuse_others, run_file
+from efficarch.experiment.ledger import Ledger, claimed_alone, refuse_others, run_file
 from efficarch.experiment.side import Files
 from tests.experiment.scratch import finished, out_of
 
@@ -191,3 +191,15 @@ def test_a_gate_says_so_before_it_begins(repo: Path, put: Callable[[Path, Path],
     kept = mine if mine.exists() else out_of(repo) / "runs"
     assert [path.read_text() for path in kept.iterdir()] == ["mine"]
     assert not (out_of(repo) / "experiment.json").exists()
+
+
+def test_verdicts_of_stored_files_do_not_mix_with_a_gate_s(tmp_path: Path) -> None:
+    """Whatever is at work in a folder is alone in it; afterwards it is free."""
+    at_work = ledger(tmp_path)
+    with pytest.raises(EfficarchError, match="another gate is at work"), claimed_alone(tmp_path):
+        pass
+
+    os.close(at_work._descriptor)
+    for _time in range(2):
+        with claimed_alone(tmp_path):
+            pass

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.experiment.scratch import (
+    BENCHMARK,
     PROJECT,
     SETUP,
     SLOWER,
@@ -78,6 +79,26 @@ def test_settings_that_lead_elsewhere(alone: Path, name: str, target: str, words
 
     assert (code, errors.count("\n")) == (2, 1)
     assert words in errors
+
+
+def test_data_of_the_checkout_behind_a_link(alone: Path) -> None:
+    """Somebody committed a link by its full path: both sides read the checkout's, which is said."""
+    code = "import pathlib\n\n\ndef step():\n    return sum(range(int({}.read_text())))\n"
+    here = "pathlib.Path(__file__).with_name('n.txt')"
+    files = {
+        "acclib/__init__.py": code.format(here),
+        "benchmarks/test_step.py": BENCHMARK,
+        "pyproject.toml": PROJECT,
+        "size.txt": "20_000",
+    }
+    repo = started(alone / "flat", files)
+    (repo / "acclib" / "n.txt").symlink_to(repo / "size.txt")
+    commit(repo, "a link")
+    commit(repo, "larger", {"size.txt": "160_000"})
+
+    _code, output, _errors = finished(repo, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert f"note: links lead out of the sides (acclib/n.txt -> {repo / 'size.txt'})" in output
 
 
 def test_settings_of_a_folder_above_the_sides_are_nobodys(alone: Path) -> None:

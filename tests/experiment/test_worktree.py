@@ -16,6 +16,7 @@ from efficarch.experiment.worktree import (
     changes,
     check_out,
     check_out_snapshot,
+    links_out,
 )
 from tests.experiment.scratch import commit, fingerprint, git, started
 
@@ -356,3 +357,21 @@ def test_what_git_says_of_a_folder_is_repeated(
         patched.setenv("GIT_CONFIG_GLOBAL", str(settings))
         with pytest.raises(EfficarchError, match=r"git does not work in .*bad config line 1"):
             find_repository(repo)
+
+
+def test_links_that_lead_out_are_named(repo: Path, tmp_path: Path) -> None:
+    """Where there is something at their end; what they lead to inside is the side's own."""
+    (tmp_path / "data.txt").touch()
+    for name, target in (("out", tmp_path / "data.txt"), ("in", "deep"), ("lost", "/nowhere/x")):
+        (repo / name).symlink_to(target)
+    commit(repo, "links")
+
+    tree = base_of(repo, "HEAD", tmp_path / "work" / "base")
+
+    assert links_out(tree) == [f"out -> {tmp_path / 'data.txt'}"]
+
+
+def test_what_is_excluded_names_no_commit(repo: Path) -> None:
+    """Git gives its name with the sign."""
+    with pytest.raises(EfficarchError, match=r"no commit '\^main'; name a branch"):
+        find_repository(repo).resolve("^main")
