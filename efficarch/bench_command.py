@@ -1,10 +1,12 @@
 """The command ``efficarch bench``: measure suites and write the report."""
 
 import argparse
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import mkstemp
 
 from efficarch.console import filled, path
 from efficarch.errors import EfficarchError
@@ -12,10 +14,11 @@ from efficarch.extras import not_installed
 from efficarch.gate import check_limits, compare, differing_fields, exit_code
 from efficarch.models import OPTIONS, destination
 from efficarch.options import pytest_name
-from efficarch.output_folder import claim
+from efficarch.output_folder import claim, refuse_foreign, refuse_git
 from efficarch.record import DTYPES, Run, Status
 from efficarch.stats import MIN_ROUNDS
-from efficarch.store import baseline_path, load_run, save_baseline, write_text
+from efficarch.store import baseline_path, load_run, save_baseline
+from efficarch.sudden_ends import sentences_for_sudden_ends
 from efficarch.suites_folder import suites_in
 
 INTERRUPTED = 2
@@ -23,6 +26,7 @@ INTERRUPTED = 2
 MOST_ROUNDS = 10_000
 PACKAGED = "packaged"
 BUDGETS = "budgets.toml"
+MOVE = "move it, or name other --suites"
 
 Report = Callable[[Run, Path, Run | None, str], None]
 """Writes page and summary: a run, the folder, a baseline, and why there is none."""
@@ -69,8 +73,10 @@ def run_bench(arguments: argparse.Namespace, say: Callable[[str], None], report:
     """
     _check(arguments)
     suites = _suites(arguments.suites)
-    run = _measured(arguments, suites)
     baselines = _baselines(suites)
+    if arguments.save_baseline:
+        refuse_git(baselines, MOVE)
+    run = _measured(arguments, suites)
     baseline, note = _baseline(baselines, run)
     report(run, arguments.out, baseline, note)
     say(f"report: {arguments.out / 'index.html'}")
@@ -79,6 +85,7 @@ def run_bench(arguments: argparse.Namespace, say: Callable[[str], None], report:
         say(f"interrupted: {left} of {len(run.cells)} cells were not run")
         return INTERRUPTED
     if arguments.save_baseline:
+        refuse_foreign(baseline_path(baselines, run.machine), "run.json", remedy=MOVE)
         say(f"baseline: {save_baseline(arguments.out / 'run.json', baselines)}")
     return exit_code(check_limits(run), compare(run, baseline) if baseline else ())
 
@@ -130,15 +137,12 @@ def _measured(arguments: argparse.Namespace, suites: Sequence[Path]) -> Run:
 
     _require_torch(suites)
     run_file: Path = arguments.out / "run.json"
-    partial = run_file.with_name(".run.json.partial")
-    # find out before half an hour of measuring that the folder cannot be written
     claim(arguments.out, ("index.html", "summary.md", run_file.name))
-    write_text(partial, "")
-    partial.unlink()
+    partial = _new_name(run_file)
     prospect = Prospect()
     options = [*_pytest_arguments(arguments, suites), f"--benchmark-json={partial}"]
     try:
-        with warnings.catch_warnings():
+        with sentences_for_sudden_ends(), warnings.catch_warnings():
             # pytest-benchmark's, of a session without measurements; ours says why there are none
             warnings.filterwarnings("ignore", "Not saving anything")
             code = int(pytest.main(options, plugins=[prospect]))
@@ -147,6 +151,24 @@ def _measured(arguments: argparse.Namespace, suites: Sequence[Path]) -> Run:
         return _accept(partial, run_file, code)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _new_name(run_file: Path) -> Path:
+    """Return a name beside a file that nobody has.
+
+    Raises:
+        EfficarchError: the folder cannot be written, found out before half an hour of measuring.
+    """
+    try:
+        descriptor, name = mkstemp(dir=run_file.parent, prefix=f".{run_file.name}.")
+    except OSError as error:
+        raise EfficarchError(
+            f"cannot write {run_file}: {error.strerror or error}; choose another folder"
+        ) from error
+    os.close(descriptor)
+    # pytest-benchmark makes it anew, for all to read
+    Path(name).unlink()
+    return Path(name)
 
 
 def _require_torch(suites: Sequence[Path]) -> None:

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from efficarch.errors import EfficarchError
-from efficarch.extras import remedy
+from efficarch.errors import EfficarchError, brief
+from efficarch.extras import broken_import, remedy
 from efficarch.text import Annotation, terminal
 
 USAGE = 2
@@ -52,8 +52,19 @@ def complain(text: str) -> None:
     print(f"efficarch: {terminal(text)}", file=sys.stderr)  # noqa: T201
 
 
+class ParserExit(SystemExit):
+    """The command line was not understood, or asked for help; no other code may end a command."""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose messages repeat what was typed as text alone."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Print a message and exit."""
+        try:
+            super().exit(status, message)
+        except SystemExit as stop:
+            raise ParserExit(stop.code) from None
 
     def error(self, message: str) -> NoReturn:
         """Print usage and message, and exit."""
@@ -109,14 +120,14 @@ def ended(command: Callable[[], int]) -> int:
     _steady_streams()
     try:
         return _written(_code(command))
-    except SystemExit as stop:
+    except ParserExit as stop:
         raise SystemExit(_written(stop.code if isinstance(stop.code, int) else USAGE)) from None
 
 
 def _code(command: Callable[[], int]) -> int:
     try:
         return command()
-    except SystemExit:
+    except ParserExit:
         raise
     except EfficarchError as error:
         complain(str(error))
@@ -131,17 +142,19 @@ def _code(command: Callable[[], int]) -> int:
 
 
 def _reason(error: BaseException) -> str | None:
-    """Say what the machine lacks, where that and not efficarch is at fault."""
+    """Say what the machine lacks or others' code did, where that and not efficarch is at fault."""
     if isinstance(error, ImportError):
         return remedy(error)
     cause = error.__context__ if isinstance(error, RuntimeError) else None
     if isinstance(cause, OSError) and cause.errno == errno.ELOOP:
         # what Path.resolve makes of a link in a circle, before Python 3.13
         error = cause
+    if isinstance(error, SystemExit):
+        return f"some code asked to end the process ({brief(error)}), which is no verdict"
     if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
         where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         return f"{where}{error.strerror}"
-    return None
+    return broken_import(error)
 
 
 def _fault(error: BaseException) -> int:

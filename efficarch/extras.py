@@ -1,5 +1,7 @@
 """Packages that may be missing, and what to install for each."""
 
+from traceback import walk_tb
+
 from efficarch.errors import first_line
 
 EXTRAS = {
@@ -37,6 +39,16 @@ def remedy(error: ImportError) -> str | None:
     if isinstance(error, ModuleNotFoundError):
         return not_installed(module)
     return f"{module} cannot be imported ({first_line(str(error))}); install it again"
+
+
+def broken_import(error: BaseException) -> str | None:
+    """Say which dependency raised an error of any kind while it was imported, if one did."""
+    for frame, _line in walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if frame.f_code.co_name == "<module>" and module in (*EXTRAS, *REQUIRED):
+            what = f"{type(error).__name__}: {first_line(str(error))}"
+            return f"{module} cannot be imported ({what}); install it again"
+    return None
 
 
 def not_installed(module: str) -> str:

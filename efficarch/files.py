@@ -34,23 +34,34 @@ def read_text(path: Path) -> str:
         OSError: the file cannot be read.
         ValueError: it is too large, empty or no text; says which and what to do.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        # opening a pipe waits for somebody who writes
-        raise ValueError("is a pipe or a device; name a regular file")
-    with path.open("rb") as file:
-        content = file.read(LARGEST_BYTES + 1)
-    if len(content) > LARGEST_BYTES:
-        raise ValueError(
-            f"is larger than {LARGEST_BYTES // 2**20} MB, more than such a file holds; name another"
-        )
+    data = content(path, LARGEST_BYTES)
     try:
         # decoded here and not by json.loads, which lets half characters pass
-        return content.decode(json.detect_encoding(content))
+        return data.decode(json.detect_encoding(data))
     except UnicodeDecodeError as error:
         raise ValueError(
             f"not text in UTF-8, UTF-16 or UTF-32 ({error.reason} at byte {error.start}); "
             "save it in UTF-8"
         ) from error
+
+
+def content(path: Path, most: int = LARGEST_BYTES) -> bytes:
+    """Return what is in a file that has an end, of at most so many bytes.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is too large, or a pipe, a device or the like; says what to do.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        # opening a pipe waits for somebody who writes
+        raise ValueError("is a pipe or a device; name a regular file")
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(
+            f"is larger than {most // 2**20} MB, more than such a file holds; name another"
+        )
+    return data
 
 
 def parse_json(text: str) -> Any:

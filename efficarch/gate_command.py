@@ -14,14 +14,13 @@ from efficarch.console import path, regular
 from efficarch.decision import gate
 from efficarch.errors import EfficarchError
 from efficarch.experiment.interrupts import signals_as_interrupts
-from efficarch.experiment.ledger import RESULTS, finished_pairs
+from efficarch.experiment.ledger import claimed_alone, finished_pairs
 from efficarch.experiment.project import project_folder
 from efficarch.experiment.request import Request, requested
 from efficarch.experiment.run import Options, load_pairs
 from efficarch.gate import Outcome, Verdict
 from efficarch.gate_run import Wishes, run
 from efficarch.observation import Sample
-from efficarch.output_folder import claim
 from efficarch.patterns import matches
 from efficarch.policy import Policy, load_named_policy, load_policy
 from efficarch.probe import cuda_required
@@ -191,7 +190,6 @@ def run_compare(arguments: argparse.Namespace, say: Say, report: Report) -> int:
     """Judge stored files, pair by pair in the order given, and return the exit code."""
     policy = _named(arguments.policy, Path("pyproject.toml"))
     sides = load_sides(*(list(map(regular, s)) for s in (arguments.base, arguments.head)))
-    claim(arguments.out, RESULTS)
     notices = unmatched_notice(policy, [*sides.base, *sides.head])
     base, head = ([_chosen(s, policy) for s in side] for side in (sides.base, sides.head))
     pairs = list(zip(base, head, strict=False))
@@ -203,7 +201,8 @@ def run_compare(arguments: argparse.Namespace, say: Say, report: Report) -> int:
         say(f"note: {notice}")
     subjects = f"{len(head)} files of the head against {len(base)} of the base"
     judged = Judged(verdicts, pairs, subjects, policy, tuple(notices))
-    return conclude(judged, arguments.out, say, report, annotate=arguments.annotate)
+    with claimed_alone(arguments.out):
+        return conclude(judged, arguments.out, say, report, annotate=arguments.annotate)
 
 
 def _undecided(verdict: Verdict) -> Verdict:

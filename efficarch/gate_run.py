@@ -10,9 +10,9 @@ from efficarch.decision import gate, undecided
 from efficarch.errors import EfficarchError, PolicyError
 from efficarch.experiment.acceptance import BrokenHeadError
 from efficarch.experiment.environments import with_environments
-from efficarch.experiment.ledger import Ledger
+from efficarch.experiment.ledger import Ledger, refuse_others
 from efficarch.experiment.lock import only_gate
-from efficarch.experiment.project import distribution_name, pytest_settings
+from efficarch.experiment.project import check_settings, distribution_name, pytest_settings
 from efficarch.experiment.request import Request, existing
 from efficarch.experiment.run import Experiment, Options, Pair, measure
 from efficarch.experiment.shared_caches import Caches
@@ -24,6 +24,7 @@ from efficarch.experiment.worktree import (
     changed_files,
     check_out,
     check_out_snapshot,
+    links_out,
 )
 from efficarch.gate import Outcome, Verdict
 from efficarch.observation import Sample
@@ -91,6 +92,8 @@ def run(request: Request, wishes: Wishes, interpreter: Path, say: Say) -> Judged
         EfficarchError: whatever keeps the gate from its verdicts, in one sentence.
     """
     with only_gate() as lock, temporary_folder() as workspace:
+        # found out before anything is checked out or built
+        refuse_others(request.out)
         setting = _setting(request, wishes, workspace, interpreter, say)
         experiment = _experiment(request, setting, workspace, lock)
         experiment.ledger.claim()
@@ -142,6 +145,9 @@ def _setting(
     notices += more
     if judging:
         notices.append(f"the head changes what measures it: {listed(judging)}")
+    links = dict.fromkeys(each for side in SIDES for each in links_out(arms.of(side)))
+    if links:
+        notices.append(f"links lead out of the sides ({listed([*links])}): both read the same")
     if os.environ.get("PYTEST_ADDOPTS"):
         notices.append(f"PYTEST_ADDOPTS is left out ({os.environ['PYTEST_ADDOPTS']!r})")
     arms = with_environments(arms, wishes.pythons, policy.install, workspace, say)
@@ -166,6 +172,7 @@ def _sides(request: Request, wishes: Wishes, workspace: Path, interpreter: Path)
     for side in SIDES:
         if not arms.of(side).project.is_dir():
             raise EfficarchError(f"the {side} has no folder {request.folder!r} to gate")
+        check_settings(arms.of(side).project, arms.of(side).path, side)
     return arms
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from efficarch.errors import EfficarchError
+from efficarch.files import content
 from efficarch.record import Status
 
 STATUSES = {
@@ -86,7 +87,7 @@ def load_record(path: Path) -> ProcessRecord:
         EfficarchError: there is none, or it is not what the agent writes.
     """
     try:
-        return _record(json.loads(path.read_bytes()))
+        return _record(json.loads(content(path)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise EfficarchError(
             f"{path} is no record of a measured process ({type(error).__name__}); measured code "

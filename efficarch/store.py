@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from enum import Enum
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +21,7 @@ from efficarch.errors import EfficarchError, RunFileError
 from efficarch.estimates import check_estimates
 from efficarch.files import parse_json, read_text
 from efficarch.foreign import foreign_sample
+from efficarch.identity import identities
 from efficarch.observation import Sample, observe
 from efficarch.record import Cell, CellRun, Limits, Machine, Measurement, Run, Status
 from efficarch.run_checks import check_cells, check_measurement
@@ -102,37 +102,36 @@ class Sides:
     base: list[Sample]
     head: list[Sample]
     shared: list[Path]
-    """Files of the head that hold what one of the base holds: there, a commit meets itself."""
+    """Files of the head with a measurement of the base: there, a commit meets itself."""
 
 
 def load_sides(base: Sequence[Path], head: Sequence[Path]) -> Sides:
     """Read the files of both sides; a process counts once, however often its file is given.
 
     Raises:
-        RunFileError: a measurement is given twice on one side, by path or in two files of the same
-            content, or as for `load_run`.
+        RunFileError: a measurement is given twice on one side, by path or in two files, or as for
+            `load_run`.
     """
+    for side in (base, head):
+        for path in side:
+            if side.count(path) > 1:
+                raise RunFileError(f"{path} is given twice; it counts once")
     theirs: dict[str, Path] = {}
     ours: dict[str, Path] = {}
     before = [_new_sample(path, theirs) for path in base]
     after = [_new_sample(path, ours) for path in head]
-    return Sides(before, after, [path for digest, path in ours.items() if digest in theirs])
+    shared = [path for identity, path in ours.items() if identity in theirs]
+    return Sides(before, after, list(dict.fromkeys(shared)))
 
 
 def _new_sample(path: Path, seen: dict[str, Path]) -> Sample:
     data = _read(path)
-    digest = _parsed(path, data, _digest)
-    if digest in seen:
-        both = f"{seen[digest]} and {path} hold the same measurement"
-        what = f"{path} is given twice" if seen[digest] == path else both
-        raise RunFileError(f"{what}; it counts once")
-    seen[digest] = path
-    return _parsed(path, data, _sample)
-
-
-def _digest(data: Any) -> str:
-    """Return what two files share that hold the same, however it is written down."""
-    return sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+    sample = _parsed(path, data, _sample)
+    for identity in identities(data, sample):
+        earlier = seen.setdefault(identity, path)
+        if earlier != path:
+            raise RunFileError(f"{earlier} and {path} hold the same measurement; it counts once")
+    return sample
 
 
 def _parsed(path: Path, data: Any, parse: Callable[[Any], T]) -> T:

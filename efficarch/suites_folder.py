@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from efficarch.errors import EfficarchError
-from efficarch.files import resolved
+from efficarch.files import content, resolved
 from efficarch.tree_match import WILD, TreeMatch
 
 PREFERRED = "suites"
@@ -125,7 +125,7 @@ def _settings(folder: Path) -> _Settings:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = content(file).decode()
         if file.suffix == ".toml":
             return tomllib.loads(text)
         parser = configparser.RawConfigParser()

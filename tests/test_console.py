@@ -15,6 +15,7 @@ import pytest
 from efficarch import console
 from efficarch.cli import main
 from efficarch.errors import EfficarchError
+from efficarch.prospect import SMALLEST_BUDGETS
 from efficarch.record import Status
 from efficarch.text import annotation
 from tests import samples
@@ -467,3 +468,82 @@ def test_an_error_of_arguments_is_one_line(capsys: pytest.CaptureFixture[str]) -
 
     said = capsys.readouterr().err
     assert said.splitlines()[-1].startswith("efficarch gate: error: argument --device")
+
+
+ENDS_IN_A_CELL = """
+import os
+import pytest
+
+@pytest.mark.parametrize(("model", "reducer", "keep", "batch"), [("tiny", "none", None, 1)])
+def test_it(bench, model, reducer, keep, batch):
+    os._exit(1)
+"""
+CHILD_ENDS = """
+import os
+
+if not (child := os.fork()):
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+"""
+NO_VERDICT = "so there is no verdict; nothing was written"
+ENDS = {
+    "sys.exit": ("conftest", "import sys; sys.exit(1)", NO_VERDICT),
+    "sys.exit with words": ("conftest", "import sys; sys.exit('no gpu')", NO_VERDICT),
+    "of another kind": ("conftest", "class Stop(BaseException): ...\nraise Stop", NO_VERDICT),
+    "os._exit": ("conftest", "import os; os._exit(1)", NO_VERDICT),
+    "in a cell": ("test_it", ENDS_IN_A_CELL, NO_VERDICT),
+    "a child": ("conftest", CHILD_ENDS, "no cell was measured"),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+@pytest.mark.parametrize(("name", "text", "words"), ENDS.values(), ids=ENDS)
+def test_measured_code_that_ends_the_process_gives_no_verdict(
+    tmp_path: Path, name: str, text: str, words: str
+) -> None:
+    """Exit code 1 is for a cell that fails, whatever a conftest or a test would end with."""
+    (tmp_path / "budgets.toml").write_text(SMALLEST_BUDGETS, encoding="utf-8")
+    (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    (tmp_path / "reports" / "out").mkdir(parents=True)
+    mine = tmp_path / "reports" / "out" / ".run.json.partial"
+    mine.write_text("mine", encoding="utf-8")
+
+    done = run([*EFFICARCH, "bench", "--suites", "."], tmp_path)
+
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert words in one_sentence(done.stderr)
+    assert mine.read_text(encoding="utf-8") == "mine"
+
+
+def test_only_a_command_line_that_is_not_understood_ends_by_itself(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Any other code would read like a verdict."""
+
+    def command() -> int:
+        raise SystemExit(1)
+
+    assert console.ended(command) == 2
+    assert one_sentence(capsys.readouterr().err).endswith(
+        "some code asked to end the process (SystemExit(1)), which is no verdict"
+    )
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments"), [("torch", ["doctor"]), ("jinja2", ["report", "run.json"])]
+)
+def test_a_dependency_that_breaks_when_it_is_imported(
+    tmp_path: Path, package: str, arguments: list[str]
+) -> None:
+    """By whatever error; it is not efficarch's fault."""
+    run_file(tmp_path)
+    broken = tmp_path / "site" / package
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("import json\njson.loads('{')\n", encoding="utf-8")
+    path = {"PYTHONPATH": f"{broken.parent}{os.pathsep}{ROOT}"}
+
+    done = run([*EFFICARCH, *arguments], tmp_path, environment=path)
+
+    assert done.returncode == 2
+    said = f"efficarch: {package} cannot be imported (JSONDecodeError: Expecting property name"
+    assert one_sentence(done.stderr).startswith(said)

@@ -7,6 +7,7 @@ from typing import Any
 
 from efficarch.errors import EfficarchError
 from efficarch.experiment.side import Files
+from efficarch.files import content
 from efficarch.patterns import matches
 from efficarch.process_plan import ProcessPlan
 
@@ -64,7 +65,7 @@ class Collected:
         for side, each in self._files.items():
             if side not in self._seen and each.collected.is_file():
                 with suppress(OSError, ValueError):
-                    said = json.loads(each.collected.read_bytes())
+                    said = json.loads(content(each.collected))
                     # measured code could write there too
                     if isinstance(said, dict) and set(said) >= SAID:
                         self._seen[side] = said

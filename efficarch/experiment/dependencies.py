@@ -4,6 +4,8 @@ import json
 import tomllib
 from pathlib import Path
 
+from efficarch.experiment.project import settings_text
+
 FILES = ("constraints.txt", "requirements.txt", "setup.cfg", "setup.py")
 
 TABLES = ("build-system", "dependency-groups", "project")
@@ -29,8 +31,8 @@ def differing(base: Path, head: Path) -> list[str]:
 
 def dependencies(folder: Path) -> dict[str, str | None]:
     """Return what each file says of packages to install; ``None`` for a file that is not there."""
-    found = {name: _content(folder / name) for name in FILES}
-    project = _content(folder / "pyproject.toml")
+    found = {name: settings_text(folder / name) for name in FILES}
+    project = settings_text(folder / "pyproject.toml")
     if project is not None:
         try:
             data = tomllib.loads(project)
@@ -42,7 +44,3 @@ def dependencies(folder: Path) -> dict[str, str | None]:
             tables["project"] = {k: v for k, v in tables["project"].items() if k in TELLING}
         project = json.dumps(tables, sort_keys=True, default=str)
     return {**found, "pyproject.toml": project}
-
-
-def _content(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None

@@ -49,7 +49,7 @@ class Git:
         """
         done = self._run(arguments, given)
         if done.returncode:
-            words = last_line(os.fsdecode(done.stderr))
+            words = _telling(os.fsdecode(done.stderr))
             raise EfficarchError(f"git {arguments[0]} failed in {self.folder}: {words}")
         return _text(done.stdout)
 
@@ -104,6 +104,12 @@ def run_git(
         )
     except FileNotFoundError as error:
         raise EfficarchError("git is not installed, and the gate needs it") from error
+
+
+def _telling(said: str) -> str:
+    """Return what went wrong: the first error, and for what git then gave up."""
+    errors = [line.strip() for line in said.splitlines() if line.startswith("error: ")]
+    return "; ".join(dict.fromkeys([*errors[:1], last_line(said)]))
 
 
 def _text(output: bytes) -> str:

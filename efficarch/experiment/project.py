@@ -1,19 +1,27 @@
 """What a checkout says of its project: where its code lies, what it is called, how it is built."""
 
 import ast
+import os
 import re
 import tomllib
 from configparser import ConfigParser
 from configparser import Error as ConfigError
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from efficarch.files import resolved
+from efficarch.errors import EfficarchError
+from efficarch.files import content, resolved
 
 MARKS = ("pyproject.toml", "setup.py", "setup.cfg")
 """A folder with one of them is a project's."""
 
 PYTEST_FILES = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini")
+
+SETTINGS = (*MARKS, *PYTEST_FILES, "tox.ini", "constraints.txt", "requirements.txt")
+"""What is read of a project before any of its code runs."""
+
+LARGEST_SETTINGS = 10 * 2**20
 
 PURE_BACKENDS = (
     "flit",
@@ -66,10 +74,12 @@ def import_folders(project: Path) -> list[Path]:
     named = [*_setuptools(data, setup), *filter(None, [script]), *_other_backends(data), "src"]
     found, top = [], resolved(project)
     for name in dict.fromkeys(named):
-        folder = resolved(project / name)
-        inside = folder.is_relative_to(top)
-        if inside and folder.is_dir() and not (folder / "__init__.py").is_file():
-            found.append(folder)
+        # names that no file can have
+        with suppress(OSError, ValueError):
+            folder = resolved(project / name)
+            inside = folder.is_relative_to(top)
+            if inside and folder.is_dir() and not (folder / "__init__.py").is_file():
+                found.append(folder)
     return list(dict.fromkeys([*found, top]))
 
 
@@ -123,6 +133,33 @@ def pytest_settings(project: Path) -> dict[str, Any]:
     return {name: said for name, said in found.items() if said}
 
 
+def check_settings(project: Path, tree: Path, side: str) -> None:
+    """Refuse a side's settings that are not to be read: too large, no file, or not of its tree.
+
+    Raises:
+        EfficarchError: there are such.
+    """
+    for name in SETTINGS:
+        path = project / name
+        try:
+            if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(tree)):
+                raise ValueError("is a link that leads out of the tree; put a file in its place")
+            content(path, LARGEST_SETTINGS)
+        except OSError:
+            # for pytest and pip it is not there either
+            continue
+        except ValueError as error:
+            raise EfficarchError(f"{name} of the {side} {error}") from error
+
+
+def settings_text(path: Path) -> str | None:
+    """Return what a file of settings says; ``None`` where there is none that can be read."""
+    try:
+        return content(path, LARGEST_SETTINGS).decode("utf-8-sig", errors="replace")
+    except (OSError, ValueError):
+        return None
+
+
 def _setuptools(data: dict[str, Any], setup: ConfigParser) -> list[str]:
     table = _table(data, "tool", "setuptools")
     found = [_table(table, "package-dir").get("")]
@@ -145,7 +182,7 @@ class SetupCall(NamedTuple):
 def _setup_py(project: Path) -> SetupCall:
     try:
         tree = ast.parse(_text(project / "setup.py"))
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two, nested deeply
         return SetupCall()
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         called = call.func.attr if isinstance(call.func, ast.Attribute) else call.func
@@ -209,10 +246,7 @@ def _ini(path: Path) -> ConfigParser:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig", errors="replace")
-    except OSError:
-        return ""
+    return settings_text(path) or ""
 
 
 def _table(data: Any, *names: str) -> dict[str, Any]:

@@ -24,6 +24,9 @@ CONTENT_SECTIONS = ("filter.", "lfs.", "remote.")
 """Settings of a repository that decide what a checkout of it holds."""
 
 
+NONE_ABOVE = "not a git repository (or any"
+
+
 @dataclass(frozen=True)
 class Repository:
     """A git repository; ``top`` is the top of its working tree, or the folder of a bare one."""
@@ -38,8 +41,18 @@ class Repository:
 
     @property
     def objects(self) -> Path:
-        """Where its objects lie; a linked working tree has those of its main one."""
-        return self.path("objects")
+        """Where its objects lie; a linked working tree has those of its main one.
+
+        Raises:
+            EfficarchError: git could not borrow them from there.
+        """
+        found = self.path("objects")
+        if "\n" in str(found):
+            raise EfficarchError(
+                f"the repository lies in {str(found)!r}, and git borrows from no folder with a "
+                "line break in its name; rename it"
+            )
+        return found
 
     def path(self, name: str) -> Path:
         """Return where git keeps something of this repository."""
@@ -54,7 +67,8 @@ class Repository:
         # git would take what begins with a dash for an option
         wanted = f"{name}^{{commit}}"
         found = None if name.startswith("-") else self.git.ask("rev-parse", "--verify", wanted)
-        if found:
+        # of what is excluded by a "^" git gives the name with it
+        if found and not found.startswith("^"):
             return found
         shallow = self.git("rev-parse", "--is-shallow-repository") == "true"
         remedy = (
@@ -89,7 +103,7 @@ def find_repository(folder: Path) -> Repository:
     """Return the repository that a folder lies in.
 
     Raises:
-        EfficarchError: there is none, or git refuses it because it belongs to another user.
+        EfficarchError: there is none, or git refuses it, as one that belongs to another user.
     """
     git = Git(folder)
     inside = git.ask("rev-parse", "--is-inside-work-tree")
@@ -100,7 +114,9 @@ def find_repository(folder: Path) -> Repository:
                 f"git does not trust {folder}, which belongs to another user; if you do: "
                 f"{last_line(complaint).strip()}"
             )
-        raise EfficarchError(f"{folder} is no git repository; run the gate in one")
+        if NONE_ABOVE in complaint:
+            raise EfficarchError(f"{folder} is no git repository; run the gate in one")
+        raise EfficarchError(f"git does not work in {folder}: {last_line(complaint).strip()}")
     if inside == "true":
         return Repository(Path(git("rev-parse", "--show-toplevel")), bare=False)
     return Repository(Path(git("rev-parse", "--absolute-git-dir")), bare=True)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from efficarch.errors import EfficarchError
+from efficarch.experiment.git import Git
 from efficarch.experiment.project import project_folder
 from efficarch.experiment.repository import Repository, find_repository
 from efficarch.files import resolved
+from efficarch.output_folder import refuse_git
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def requested(out: Path | None) -> Request:
     """Return what is asked for where this process stands.
 
     Raises:
-        EfficarchError: this is no repository, or ``out`` is no folder of its own.
+        EfficarchError: this is no repository, or ``out`` is no folder of its own or git's.
     """
     here = Path.cwd()
     repository = find_repository(here)
@@ -62,6 +64,7 @@ def requested(out: Path | None) -> Request:
         raise EfficarchError(
             f"{named} leads out of the repository to {chosen}; choose another --out"
         )
+    refuse_git(named)
     _check_out(repository, chosen)
     return Request(repository, here, folder, chosen)
 
@@ -73,17 +76,17 @@ def _check_out(repository: Repository, out: Path) -> None:
         )
     if repository.bare or not out.is_relative_to(repository.top):
         return
-    tracked = repository.git("ls-files", "-z", "--", f":(top,literal){_below(repository, out)}")
-    if tracked:
-        first = tracked.split("\0")[0]
-        raise EfficarchError(
-            f"--out is {out}, which holds files that git tracks ({first}); a gate neither mixes "
-            "its files with them nor takes them for its own, so choose another folder"
-        )
-
-
-def _below(repository: Repository, path: Path) -> str:
-    return path.relative_to(repository.top).as_posix()
+    # submodules, of which the repository itself knows no file
+    inner = [each for each in (out, *out.parents) if each.is_relative_to(repository.top)]
+    for top in (each for each in inner if (each / ".git").exists()):
+        name = out.relative_to(top).as_posix()
+        tracked = Git(top)("ls-files", "-z", "--", f":(top,literal){name}")
+        if tracked:
+            first = tracked.split("\0")[0]
+            raise EfficarchError(
+                f"--out is {out}, which holds files that git tracks ({first}); a gate neither "
+                "mixes its files with them nor takes them for its own, so choose another folder"
+            )
 
 
 def existing(project: Path, suites: Sequence[str], side: str) -> None:

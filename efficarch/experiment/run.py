@@ -19,7 +19,7 @@ from efficarch.errors import EfficarchError
 from efficarch.experiment.acceptance import accept, check_loaded, check_measured
 from efficarch.experiment.collected import Collected
 from efficarch.experiment.complaint import shorten
-from efficarch.experiment.ledger import Ledger, finished_pairs, run_file
+from efficarch.experiment.ledger import RUNS, Ledger, finished_pairs, run_file
 from efficarch.experiment.processes import Start, run_pair
 from efficarch.experiment.side import Files, Side
 from efficarch.experiment.worktree import SIDES, Arms, changes
@@ -93,7 +93,11 @@ class Experiment:
             timing_only=pair > 0,
             subject_alone=subject_alone,
         )
-        files = {side: self._files(pair, side) for side in order(self.options.seed, pair)}
+        files = {
+            side: Files(run_file(self.folder, pair, side), self.sides[side].workspace / "control")
+            for side in order(self.options.seed, pair)
+        }
+        self._make_room(files)
         try:
             codes = self._run(files, plan, first=pair == 0)
             for side in (each for each in SIDES if each in codes):
@@ -106,13 +110,13 @@ class Experiment:
                 shorten(each.log)
         return seconds_now() - start
 
-    def _files(self, pair: int, side: str) -> Files:
-        target = run_file(self.folder, pair, side)
-        target.parent.mkdir(exist_ok=True)
-        files = Files(target, self.sides[side].workspace / "control")
-        for path in (files.record, files.collected):
+    def _make_room(self, files: Mapping[str, Files]) -> None:
+        """Remove what an interrupted gate left of a pair; the ledger knows it for the gate's."""
+        lasting = [path for each in files.values() for path in each.lasting]
+        self.ledger.expect(lasting)
+        (self.folder / RUNS).mkdir(exist_ok=True)
+        for path in (*lasting, *(each.collected for each in files.values())):
             path.unlink(missing_ok=True)
-        return files
 
     def _run(self, files: Mapping[str, Files], plan: ProcessPlan, *, first: bool) -> dict[str, int]:
         """Run both processes, the first of which begins every cell."""

@@ -78,6 +78,12 @@ class Files:
         return self.target.with_suffix(".record.json")
 
     @property
+    def lasting(self) -> tuple[Path, ...]:
+        """All that lies, for a while or for good, where the user looks."""
+        record = self.record.with_name(f"{self.record.name}.partial")
+        return (self.target, self.partial, self.log, self.record, record)
+
+    @property
     def plan(self) -> Path:
         """What it is to measure."""
         return self.control / f"{self.target.stem}.plan"

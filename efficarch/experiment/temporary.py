@@ -19,15 +19,24 @@ CONTENTS = frozenset({MARKER, "agent", "base", "base-home", "base-python"}) | fr
 )
 """What a gate puts there; a folder that holds anything else is not removed for being stale."""
 
+SIGNS = {os.pathsep: "Python's search path", "$": "pytest"}
+"""What may not be in its path, and who reads it otherwise."""
+
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """Make a folder for one gate and remove it afterwards; those that killed gates left go too.
 
     Raises:
-        EfficarchError: there is no room for it.
+        EfficarchError: there is no room for it, or nobody could name what is in it.
     """
     parent = resolved(Path(tempfile.gettempdir()))
+    for sign, reader in SIGNS.items():
+        if sign in str(parent):
+            raise EfficarchError(
+                f"the temporary folder is {parent}, and {reader} takes {sign!r} in a path for "
+                "something else; set TMPDIR to another"
+            )
     with held_back():
         for path in parent.glob(f"{PREFIX}*"):
             if _is_stale(path):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from efficarch.errors import EfficarchError
+from efficarch.errors import EfficarchError, last_line
 from efficarch.experiment.git import Git
 from efficarch.experiment.repository import Repository, find_repository
 
@@ -22,8 +22,12 @@ SNAPSHOT_MB = 100
 INERT = (("core.hooksPath", os.devnull), ("core.fsmonitor", "false"), ("gc.auto", "0"))
 """Settings of a side's repository: measured code may ask git something, and nothing else runs."""
 
+MISSING = "Not a valid object name"
+UNBORN = "does not have a commit checked out"
+
+LINK = "120000"
 GITLINK = "160000"
-"""Mode of a submodule's entry in a tree."""
+"""Modes of the entries of a symbolic link and of a submodule in a tree."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,18 @@ def changes(tree: Tree) -> list[str]:
     lines = git("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all").split("\0")
     entries = [(line[:2], line[3:]) for line in lines if line]
     return [name for state, name in entries if state != "??" or _may_run(name)]
+
+
+def links_out(tree: Tree) -> list[str]:
+    """Return the links of a side that lead to something outside of it, with where they lead."""
+    found = []
+    for entry in _inside(tree.path)("ls-files", "--stage", "-z").split("\0"):
+        facts, _, name = entry.partition("\t")
+        target = os.path.realpath(tree.path / name)
+        outside = not Path(target).is_relative_to(os.path.realpath(tree.path))
+        if facts.startswith(LINK) and outside and os.path.lexists(target):
+            found.append(f"{name} -> {target}")
+    return found
 
 
 def changed_files(arms: Arms) -> list[str]:
@@ -188,9 +204,16 @@ def _submodule(repository: Repository, git: Git, commit: str, path: str) -> Repo
 
 
 def _check_submodule(theirs: Repository, name: str, commit: str, *, snapshot: bool) -> None:
-    if theirs.git.ask("cat-file", "-e", f"{commit}^{{commit}}") is None:
+    wanted = ("cat-file", "-e", f"{commit}^{{commit}}")
+    if theirs.git.ask(*wanted) is None:
+        complaint = theirs.git.complaint(*wanted)
+        if complaint.strip() and MISSING not in complaint:
+            raise EfficarchError(
+                f"git does not look into the submodule {name}: {last_line(complaint)}"
+            )
         raise _not_here(f"{name} at {commit[:12]}")
-    if snapshot and not theirs.bare and theirs.git("status", "--porcelain"):
+    status = ("status", "--porcelain", "--untracked-files=normal", "--ignore-submodules=none")
+    if snapshot and not theirs.bare and theirs.git(*status):
         raise EfficarchError(
             f"the submodule {name} has changes that are not committed, and a snapshot cannot "
             "hold them; commit them there"
@@ -235,7 +258,14 @@ def _snapshot(repository: Repository, path: Path) -> str:
     git("read-tree", last or "--empty")
     absent = _left_out_by_the_user(repository)
     git("update-index", "--skip-worktree", "-z", "--stdin", given="\0".join(absent))
-    git("add", "--all", ".")
+    try:
+        git("add", "--all", ".")
+    except EfficarchError as error:
+        if UNBORN not in str(error):
+            raise
+        raise EfficarchError(
+            f"{error}; commit in that repository, ignore it, or judge a commit: --head HEAD"
+        ) from error
     identity = tuple(
         (f"GIT_{who}_{what}", value)
         for who in ("AUTHOR", "COMMITTER")

@@ -404,7 +404,7 @@ def test_a_file_that_was_changed_since_is_no_evidence(
 
 
 def test_planted_files_are_not_taken_for_measured_ones(repo: Path) -> None:
-    """A folder with the files of an earlier gate, but no word of them, is measured in full."""
+    """A folder with the files of an earlier gate, but no word of them, is somebody's own."""
     assert finished(repo, "--base", "HEAD")[0] == 0
     kept = {path.name: path.read_bytes() for path in (out_of(repo) / "runs").glob("*.json")}
     base = git(repo, "rev-parse", "HEAD")
@@ -414,7 +414,12 @@ def test_planted_files_are_not_taken_for_measured_ones(repo: Path) -> None:
     for name, text in kept.items():
         (out_of(repo) / "runs" / name).write_bytes(text)
 
-    assert finished(repo, "--base", base)[0] == 1
+    code, _output, errors = finished(repo, "--base", base)
+
+    assert code == 2
+    assert "runs/01-base.json was written by no gate" in errors
+    left = {path.name: path.read_bytes() for path in (out_of(repo) / "runs").iterdir()}
+    assert left == kept
 
 
 def test_a_planted_experiment_with_nothing_left_to_measure_is_no_pass(repo: Path) -> None:

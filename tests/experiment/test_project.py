@@ -1,10 +1,17 @@
 """Claims about what a checkout says of its project."""
 
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from efficarch.errors import EfficarchError
+from efficarch.experiment.dependencies import FILES, dependencies, differing
 from efficarch.experiment.project import (
+    SETTINGS,
+    check_settings,
     compiled_parts,
     distribution_name,
     import_folders,
@@ -231,3 +238,84 @@ def test_only_what_is_said_to_pytest_counts(tmp_path: Path) -> None:
         "pytest.ini": files["pytest.ini"],
         "tox.ini": {"minversion": "8"},
     }
+
+
+def device(path: Path) -> None:
+    """Link to what has no end."""
+    path.symlink_to("/dev/zero")
+
+
+def pipe(path: Path) -> None:
+    """Link to what nobody writes into."""
+    os.mkfifo(path.parent.parent / "pipe")
+    path.symlink_to("../pipe")
+
+
+def outside(path: Path) -> None:
+    """Link to a file beside the tree."""
+    (path.parent.parent / "secret").write_text("[pytest]\naddopts = -x\n")
+    path.symlink_to("../secret")
+
+
+def large(path: Path) -> None:
+    """Make a file of a GB, of which nothing is on the disk."""
+    with path.open("wb") as file:
+        file.truncate(2**30)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such files")
+@pytest.mark.parametrize("make", [device, pipe, outside, large])
+def test_what_has_no_end_is_not_read_for_settings(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    """Nor what lies elsewhere; whatever file of the settings it is, the gate says so."""
+    for name in SETTINGS:
+        project = tmp_path / name / "project"
+        project.mkdir(parents=True)
+        make(project / name)
+
+        assert compiled_parts(project) is None
+        assert distribution_name(project) is None
+        assert import_folders(project) == [project]
+        assert set(pytest_settings(project)) <= ({name} if make is outside else set())
+        assert differing(project, project) == []
+        with pytest.raises(EfficarchError) as caught:
+            check_settings(project, project, "head")
+        assert str(caught.value).startswith(f"{name} of the head is ")
+    assert set(FILES) <= set(SETTINGS)
+
+
+def test_settings_may_be_links_inside_the_tree(tmp_path: Path) -> None:
+    """As in a repository of several projects; what is not there is no setting."""
+    tree = write(tmp_path, {"common/requirements.txt": "torch", "a/pyproject.toml": ""})
+    (tree / "a" / "requirements.txt").symlink_to("../common/requirements.txt")
+    (tree / "a" / "setup.cfg").symlink_to("setup.cfg")
+    (tree / "a" / "setup.py").symlink_to("nowhere")
+
+    check_settings(tree / "a", tree, "head")
+
+    assert dependencies(tree / "a")["requirements.txt"] == "torch"
+
+
+DEEP = "[" * 100_000
+ABSURD = {
+    "a folder with a null": {"pyproject.toml": '[tool.setuptools]\npackage-dir = {"" = "\\u0000"}'},
+    "a folder with a long name": {
+        "pyproject.toml": f'[tool.setuptools]\npackage-dir = {{"" = "{"x" * 5000}"}}'
+    },
+    "deep TOML": {"pyproject.toml": f"x = {DEEP}"},
+    "deep Python": {"setup.py": f"setup(name={DEEP}"},
+    "deep signs": {"setup.py": f"setup(name={'-' * 100_000}1)"},
+}
+
+
+@pytest.mark.parametrize("files", ABSURD.values(), ids=ABSURD)
+def test_absurd_settings_say_nothing(tmp_path: Path, files: dict[str, str]) -> None:
+    """They are the project's fault, and no error of the judge."""
+    write(tmp_path, files)
+    (tmp_path / "src").symlink_to("src")
+
+    assert import_folders(tmp_path) == [tmp_path]
+    assert distribution_name(tmp_path) is None
+    assert compiled_parts(tmp_path) is None
+    assert differing(tmp_path, tmp_path / "other") == sorted(files)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.experiment.scratch import (
+    BENCHMARK,
     PROJECT,
     SETUP,
     SLOWER,
@@ -59,6 +60,45 @@ def test_a_link_out_of_the_repository(alone: Path) -> None:
     assert code == 2
     assert "leads out of the repository" in errors
     assert list((alone / "important").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "words"),
+    [
+        ("pytest.ini", "/dev/zero", "pytest.ini of the head is a link that leads out"),
+        ("requirements.txt", "../elsewhere", "requirements.txt of the head is a link that leads"),
+    ],
+)
+def test_settings_that_lead_elsewhere(alone: Path, name: str, target: str, words: str) -> None:
+    """What the head commits is not read without end, nor from where it has no business."""
+    repo = strangers(alone / "flat")
+    (repo / name).symlink_to(target)
+    commit(repo, "a link")
+
+    code, _output, errors = finished(repo, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert (code, errors.count("\n")) == (2, 1)
+    assert words in errors
+
+
+def test_data_of_the_checkout_behind_a_link(alone: Path) -> None:
+    """Somebody committed a link by its full path: both sides read the checkout's, which is said."""
+    code = "import pathlib\n\n\ndef step():\n    return sum(range(int({}.read_text())))\n"
+    here = "pathlib.Path(__file__).with_name('n.txt')"
+    files = {
+        "acclib/__init__.py": code.format(here),
+        "benchmarks/test_step.py": BENCHMARK,
+        "pyproject.toml": PROJECT,
+        "size.txt": "20_000",
+    }
+    repo = started(alone / "flat", files)
+    (repo / "acclib" / "n.txt").symlink_to(repo / "size.txt")
+    commit(repo, "a link")
+    commit(repo, "larger", {"size.txt": "160_000"})
+
+    _code, output, _errors = finished(repo, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert f"note: links lead out of the sides (acclib/n.txt -> {repo / 'size.txt'})" in output
 
 
 def test_settings_of_a_folder_above_the_sides_are_nobodys(alone: Path) -> None:
@@ -159,15 +199,39 @@ def test_a_detached_head(alone: Path) -> None:
 
 
 def test_a_bare_repository(alone: Path) -> None:
-    """With a head by name; without one there is nothing to take."""
+    """With a head by name and a folder outside; all that lies in it is git's own."""
     bare = alone / "bare.git"
     git(strangers(alone / "flat"), "clone", "--quiet", "--bare", ".", str(bare))
+    out = ("--out", str(alone / "out"))
 
-    assert finished(bare, "--base", "HEAD~1", "--head", "main")[0] == 1
-    code, _output, errors = finished(bare, "--base", "HEAD~1")
+    assert finished(bare, "--base", "HEAD~1", "--head", "main", *out)[0] == 1
+    code, _output, errors = finished(bare, "--base", "HEAD~1", *out)
 
     assert code == 2
     assert "has no working tree; name the commit to judge: --head REF" in errors
+    code, _output, errors = finished(bare, "--base", "HEAD~1", "--head", "main")
+    assert code == 2
+    assert "where git keeps a repository, which is git's own; choose another --out" in errors
+
+
+@pytest.mark.parametrize("place", ["a link", "--out", "below .git", "in refs"])
+def test_git_s_own_folder_is_not_written_to(alone: Path, place: str) -> None:
+    """What lies in it is a branch, a hook or an object to git, whoever put it there."""
+    repo, out = strangers(alone / "flat"), ["--out", ".git/refs/heads"]
+    if place == "a link":
+        (repo / "reports" / "out").mkdir(parents=True)
+        (repo / "reports" / "out" / "gate").symlink_to("../../.git/refs/heads")
+        commit(repo, "a link")
+    before = fingerprint(repo)
+    here = repo / {"below .git": ".git", "in refs": ".git/refs"}.get(place, ".")
+
+    code, _output, errors = finished(
+        here, "--base", "HEAD", "--head", "HEAD", *(out if place == "--out" else [])
+    )
+
+    assert (code, errors.count("\n")) == (2, 1)
+    assert "where git keeps a repository" in errors
+    assert fingerprint(repo) == before
 
 
 def test_a_pre_commit_hook(alone: Path) -> None:
@@ -269,6 +333,20 @@ def test_a_submodule(alone: Path) -> None:
     assert code == 2
     assert "the submodule ext is not in this clone" in errors
     assert "git submodule update --init --recursive" in errors
+
+
+def test_a_folder_among_the_files_of_a_submodule(alone: Path) -> None:
+    """The repository does not know them, but git tracks them."""
+    library = started(alone / "library", {"fast/__init__.py": STEP})
+    repo = strangers(alone / "flat")
+    allowed = ("-c", "protocol.file.allow=always")
+    git(repo, *allowed, "submodule", "--quiet", "add", str(library), "ext")
+
+    code, _output, errors = finished(repo, "--base", "HEAD", "--out", "ext/fast")
+
+    assert code == 2
+    assert "which holds files that git tracks (fast/__init__.py)" in errors
+    assert [path.name for path in (repo / "ext" / "fast").iterdir()] == ["__init__.py"]
 
 
 def test_an_environment_inside_the_checkout(alone: Path) -> None:

@@ -145,3 +145,37 @@ def test_one_gate_at_a_time_on_a_machine(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"test-{os.getpid()}-0")
     with only_gate():
         pass
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("a:b", "Python's search path takes ':'"), ("$HOME", "pytest takes '$'")],
+)
+def test_a_path_that_others_read_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    """It is said at once, and nothing is made."""
+    parent = tmp_path / name
+    parent.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(parent))
+
+    with pytest.raises(EfficarchError) as caught, temporary_folder():
+        pass
+
+    assert words in str(caught.value)
+    assert str(caught.value).endswith("set TMPDIR to another")
+    assert list(parent.iterdir()) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names of any bytes")
+def test_bytes_that_are_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the name of the folder, and of the devices by which gates are told apart."""
+    parent = tmp_path / os.fsdecode(b"\xff")
+    parent.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(parent))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", os.fsdecode(b"\xff"))
+
+    with only_gate(), temporary_folder() as folder:
+        assert folder.is_dir()
+
+    assert list(parent.iterdir()) == []

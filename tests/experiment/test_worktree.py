@@ -16,6 +16,7 @@ from efficarch.experiment.worktree import (
     changes,
     check_out,
     check_out_snapshot,
+    links_out,
 )
 from tests.experiment.scratch import commit, fingerprint, git, started
 
@@ -285,3 +286,92 @@ def test_git_that_is_not_there_is_said(repo: Path) -> None:
         patch.setenv("PATH", "")
         with pytest.raises(EfficarchError, match="git is not installed"):
             find_repository(repo)
+
+
+def test_a_nested_repository_without_a_commit(repo: Path, tmp_path: Path) -> None:
+    """Git's own words for it, and what to do."""
+    git(repo, "init", "--quiet", "nested")
+
+    with pytest.raises(EfficarchError) as caught:
+        snapshot(repo, tmp_path / "work")
+
+    assert "'nested/' does not have a commit checked out; fatal: adding" in str(caught.value)
+    assert "commit in that repository, ignore it, or judge a commit" in str(caught.value)
+
+
+def test_new_files_of_a_submodule_are_seen_whatever_git_is_told_to_show(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot would lack them."""
+    started(repo / "vendor", {"v.py": "V = 1\n"})
+    (repo / "vendor" / "new.py").write_text("N = 1\n")
+    settings = tmp_path / "gitconfig"
+    settings.write_text("[status]\n\tshowUntrackedFiles = no\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+
+    with pytest.raises(EfficarchError, match="the submodule vendor has changes"):
+        snapshot(repo, tmp_path / "work")
+
+
+def test_a_submodule_that_git_does_not_look_into(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the clone, so that asking for it again would not help: git says why."""
+    library = started(tmp_path / "library", {"v.py": "V = 1\n"})
+    allowed = ("-c", "protocol.file.allow=always")
+    git(repo, *allowed, "submodule", "--quiet", "add", str(library), "ext")
+    commit(repo, "with the library")
+    git(repo, "submodule", "--quiet", "deinit", "--force", "ext")
+    base_of(repo, "HEAD", tmp_path / "work" / "base")
+    settings = tmp_path / "gitconfig"
+    settings.write_text("[safe]\n\tbareRepository = explicit\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+
+    with pytest.raises(EfficarchError, match=r"ext: .*safe\.bareRepository is 'explicit'"):
+        base_of(repo, "HEAD", tmp_path / "other" / "base")
+
+
+def test_a_repository_from_which_git_cannot_borrow(tmp_path: Path) -> None:
+    """Its folder has a line break in its name."""
+    broken = started(tmp_path / "a\nb", {"a.py": "A = 1\n"})
+
+    with pytest.raises(EfficarchError, match=r"a\\nb.*line break in its name; rename it"):
+        base_of(broken, "HEAD", tmp_path / "work" / "base")
+
+
+def test_what_git_says_of_a_folder_is_repeated(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it says that there is no repository."""
+    with pytest.raises(EfficarchError, match="is no git repository; run the gate in one"):
+        find_repository(tmp_path)
+
+    (tmp_path / "lost").mkdir()
+    (tmp_path / "lost" / ".git").write_text("gitdir: /nowhere\n")
+    with pytest.raises(EfficarchError, match="not a git repository: /nowhere"):
+        find_repository(tmp_path / "lost")
+
+    settings = tmp_path / "gitconfig"
+    settings.write_text("[nonsense\n")
+    with monkeypatch.context() as patched:
+        patched.setenv("GIT_CONFIG_GLOBAL", str(settings))
+        with pytest.raises(EfficarchError, match=r"git does not work in .*bad config line 1"):
+            find_repository(repo)
+
+
+def test_links_that_lead_out_are_named(repo: Path, tmp_path: Path) -> None:
+    """Where there is something at their end; what they lead to inside is the side's own."""
+    (tmp_path / "data.txt").touch()
+    for name, target in (("out", tmp_path / "data.txt"), ("in", "deep"), ("lost", "/nowhere/x")):
+        (repo / name).symlink_to(target)
+    commit(repo, "links")
+
+    tree = base_of(repo, "HEAD", tmp_path / "work" / "base")
+
+    assert links_out(tree) == [f"out -> {tmp_path / 'data.txt'}"]
+
+
+def test_what_is_excluded_names_no_commit(repo: Path) -> None:
+    """Git gives its name with the sign."""
+    with pytest.raises(EfficarchError, match=r"no commit '\^main'; name a branch"):
+        find_repository(repo).resolve("^main")

@@ -51,9 +51,14 @@ def reordered(text: str) -> str:
     return json.dumps(json.loads(text), sort_keys=True)
 
 
-@pytest.mark.parametrize("copy", [as_is, indented, reordered])
+def annotated(text: str) -> str:
+    """Write a key more, which nobody reads."""
+    return json.dumps({"comment": 1, **json.loads(text)})
+
+
+@pytest.mark.parametrize("copy", [as_is, indented, reordered, annotated])
 def test_a_copy_counts_once(run: Path, tmp_path: Path, copy: Callable[[str], str]) -> None:
-    """Under another name, or laid out otherwise; on the other side it is said."""
+    """Under another name, laid out otherwise or with a remark; on the other side it is said."""
     twin = tmp_path / "b.json"
     twin.write_text(copy(run.read_text()))
     late = other(tmp_path / "c.json", 21)
@@ -76,6 +81,34 @@ def test_a_file_given_twice_counts_once(run: Path) -> None:
     link.symlink_to(run)
     with pytest.raises(RunFileError, match=r"a\.json and .*link\.json hold the same measurement"):
         load_sides([], [run, link])
+
+
+SAVED_TWICE = """
+import pytest
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_step(benchmark, n):
+    benchmark.pedantic(sum, args=(range(1000),), rounds=5)
+"""
+
+
+def test_a_session_that_was_saved_twice_counts_once(
+    pytester: pytest.Pytester, tmp_path: Path
+) -> None:
+    """pytest-benchmark dates each file anew, and leaves the rounds out of one."""
+    pytester.makepyfile(SAVED_TWICE)
+    for name in ("a", "b"):
+        path = tmp_path / f"{name}.json"
+        arguments = (f"--benchmark-json={path}", "--benchmark-storage=store")
+        pytester.runpytest_subprocess(f"--benchmark-save={name}", *arguments)
+    first, second = (tmp_path / f"{name}.json" for name in ("a", "b"))
+    again, other = sorted((pytester.path / "store").rglob("*.json"))
+    assert json.loads(first.read_text())["datetime"] != json.loads(again.read_text())["datetime"]
+
+    with pytest.raises(RunFileError, match="hold the same measurement; it counts once"):
+        load_sides([first, again], [second])
+    assert load_sides([first], [again, other]).shared == [again]
+    assert load_sides([first, second], []).shared == []
 
 
 def test_measurements_that_happen_to_agree_are_two(tmp_path: Path) -> None:
