@@ -12,6 +12,9 @@ VARIABLES = {"HF_HOME": "huggingface", "TORCH_HOME": "torch"}
 """Folders of downloaded models by the variable that names them, and where below the user's cache
 they lie otherwise: too large for a side to have its own."""
 
+NAMED = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE", "HF_DATASETS_CACHE")
+"""Variables by which some have a part of them elsewhere."""
+
 PASSING = (".locks", "logs", "xet")
 """Folders in them that say nothing of a model."""
 
@@ -31,6 +34,7 @@ def shared_caches() -> dict[str, Path]:
     found = {
         name: os.environ.get(name) or (usual and Path(usual) / f) for name, f in VARIABLES.items()
     }
+    found |= {name: os.environ.get(name) for name in NAMED}
     return {name: Path(path) for name, path in found.items() if path}
 
 

@@ -12,6 +12,7 @@ from efficarch.experiment.git import outside_variables
 from efficarch.experiment.project import distribution_name, import_folders, project_folder
 from efficarch.experiment.shared_caches import shared_caches, user_base
 from efficarch.experiment.worktree import SIDES, Arms
+from efficarch.files import resolved
 from efficarch.process_plan import VARIABLE as PLAN
 from efficarch.store import write_text
 from efficarch.turns import VARIABLE as TURNS
@@ -169,10 +170,10 @@ class Side:
             "cuda": cuda,
             "record": str(files.record),
             "collected": str(files.collected),
-            "own": [str(path.resolve()) for path in own],
-            "others": {str(Path(path).resolve()): whose for path, whose in others.items()},
+            "own": [str(resolved(path)) for path in own],
+            "others": {str(resolved(Path(path))): whose for path, whose in others.items()},
             "project": list(self.names),
-            "results": [str(path.resolve()) for path in self._results(files)],
+            "results": [str(resolved(path)) for path in self._results(files)],
             "built": tree.built or self._has_own_python(),
         }
         write_text(files.told, json.dumps(facts))
@@ -196,7 +197,7 @@ class Side:
         if not tree.built:
             found += import_folders(tree.project)
         for each in filter(None, given.split(os.pathsep)):
-            found.append(self._in_tree(Path(each)) or Path(each).resolve())
+            found.append(self._in_tree(Path(each)) or resolved(Path(each)))
         return [str(path) for path in found]
 
     def _own_paths(self, value: str) -> str:
@@ -210,7 +211,7 @@ class Side:
 
     def _in_tree(self, path: Path) -> Path | None:
         """Return where a path of the checkout is in this side's tree, if it is one of it."""
-        whole = path.resolve()
+        whole = resolved(path)
         homes = [each for each in self.checkouts if whole.is_relative_to(each)]
         if not homes:
             return None

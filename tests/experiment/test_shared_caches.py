@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from efficarch.experiment.shared_caches import Caches, shared_caches, user_base
+from efficarch.experiment.shared_caches import NAMED, Caches, shared_caches, user_base
 from tests.experiment.scratch import finished
 
 NOBODY = """
@@ -28,7 +28,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyError("nobody of this number")
 
     monkeypatch.setattr(pwd, "getpwuid", getpwuid)
-    for name in ("HOME", "HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME", "PYTHONUSERBASE"):
+    for name in ("HOME", "HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME", "PYTHONUSERBASE", *NAMED):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -61,3 +61,17 @@ def test_a_gate_without_a_home(repo: Path, tmp_path: Path, monkeypatch: pytest.M
 
     assert (code, errors) == (0, ""), errors
     assert "2 PASS" in output
+
+
+def test_a_cache_that_a_variable_moves_is_watched_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models may lie elsewhere than in the home of their library."""
+    cache = tmp_path / "hub"
+    cache.mkdir()
+    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
+    before = Caches.now()
+    (cache / "model").write_text("x")
+
+    assert shared_caches()["HF_HUB_CACHE"] == cache
+    assert [str(cache) in notice for notice in before.notices()] == [True]
