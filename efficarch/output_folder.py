@@ -28,6 +28,9 @@ _TELLS = {
 
 OTHER = "choose another --out"
 
+DEFAULT = "reports"
+"""The first part of all default folders."""
+
 
 def claim(folder: Path, names: Sequence[str]) -> None:
     """Make a folder ready for files of these names; one that is new or empty is hidden from git.
@@ -70,14 +73,17 @@ def refuse_git(path: Path, remedy: str = OTHER) -> None:
 
 
 def _in_repository(path: Path) -> bool:
-    """Whether a path is in a repository's own folder: a bare one's, or of a tree elsewhere."""
+    """Whether a path is in a repository's own folder: a bare one's, or of a tree elsewhere.
+
+    Git has nothing called ``reports``, which is where a command in a bare repository writes.
+    """
     for folder in (path, *path.parents):
         if os.path.lexists(folder / ".git"):
             # a working tree, which may itself lie in a bare repository
             return False
         head, below = folder / "HEAD", (folder / "objects", folder / "refs")
         if os.path.lexists(head) and all(map(os.path.isdir, below)):
-            return True
+            return path.relative_to(folder).parts[:1] != (DEFAULT,)
     return False
 
 

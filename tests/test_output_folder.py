@@ -148,6 +148,18 @@ def test_no_file_is_put_where_git_keeps_a_repository(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_reports_may_lie_in_a_bare_repository(tmp_path: Path) -> None:
+    """That is where a command writes that is run there; a link out of them leads nowhere else."""
+    out = bare(tmp_path / "bare") / "reports" / "out"
+
+    claim(out, PAGE)
+    (out / "link").symlink_to(tmp_path / "bare" / "refs" / "heads")
+
+    assert (out / ".gitignore").is_file()
+    with pytest.raises(EfficarchError, match="where git keeps a repository"):
+        claim(out / "link", PAGE)
+
+
 def test_a_working_tree_may_lie_in_a_bare_repository(tmp_path: Path) -> None:
     """As some keep all of theirs; it is a working tree like any other."""
     tree = bare(tmp_path / "bare") / "main"

@@ -199,17 +199,19 @@ def test_a_detached_head(alone: Path) -> None:
 
 
 def test_a_bare_repository(alone: Path) -> None:
-    """With a head by name and a folder outside; all that lies in it is git's own."""
+    """With a head by name; all that lies in it is git's own but for the reports."""
     bare = alone / "bare.git"
     git(strangers(alone / "flat"), "clone", "--quiet", "--bare", ".", str(bare))
-    out = ("--out", str(alone / "out"))
 
-    assert finished(bare, "--base", "HEAD~1", "--head", "main", *out)[0] == 1
-    code, _output, errors = finished(bare, "--base", "HEAD~1", *out)
+    assert finished(bare, "--base", "HEAD~1", "--head", "main")[0] == 1
+    assert (out_of(bare) / "index.html").is_file()
+    code, _output, errors = finished(bare, "--base", "HEAD~1")
 
     assert code == 2
     assert "has no working tree; name the commit to judge: --head REF" in errors
-    code, _output, errors = finished(bare, "--base", "HEAD~1", "--head", "main")
+    code, _output, errors = finished(
+        bare, "--base", "HEAD~1", "--head", "main", "--out", "info/out"
+    )
     assert code == 2
     assert "where git keeps a repository, which is git's own; choose another --out" in errors
 
