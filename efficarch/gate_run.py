@@ -4,11 +4,14 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from efficarch.conclusion import Judged
 from efficarch.decision import gate, undecided
 from efficarch.errors import EfficarchError, PolicyError
+from efficarch.experiment.builder import Workshop
 from efficarch.experiment.environments import with_environments
+from efficarch.experiment.interrupts import held_back
 from efficarch.experiment.ledger import Ledger
 from efficarch.experiment.lock import only_gate
 from efficarch.experiment.project import distribution_name, pytest_settings
@@ -80,19 +83,24 @@ class Setting:
     """Whether a change of code could explain a gain."""
 
 
-def run(request: Request, wishes: Wishes, interpreter: Path, say: Say) -> Judged:
-    """Measure and judge; nothing is left but the files in the out folder.
+def run(request: Request, wishes: Wishes, interpreter: Path, ledger: Ledger, say: Say) -> Judged:
+    """Measure and judge; nothing is left but the files in the out folder, the ledger's.
 
     Raises:
         EfficarchError: whatever keeps the gate from its verdicts, in one sentence.
     """
     with only_gate() as lock, temporary_folder() as workspace:
-        setting = _setting(request, wishes, workspace, interpreter, say)
-        experiment = _experiment(request, setting, workspace, lock)
-        experiment.ledger.claim()
-        notices = [*setting.notices, *_resumed(experiment.ledger)]
+        setting = _setting(request, wishes, workspace, interpreter)
+        workshop = Workshop(workspace, wishes.options.timeout_s, lock)
+        setting = _built(setting, wishes, workshop, say)
+        furnish(workspace)
+        with held_back():
+            ledger.claim(_facts(request, setting))
+        notices = [*setting.notices, *_resumed(ledger)]
         for notice in notices:
             say(f"note: {notice}")
+        ready = _ready(request, setting.arms, workspace)
+        experiment = Experiment(ledger, ready, setting.options, lock)
         try:
             pairs, more = _measured(experiment, wishes, setting.policy, say)
         except BrokenHeadError as error:
@@ -102,15 +110,9 @@ def run(request: Request, wishes: Wishes, interpreter: Path, say: Say) -> Judged
             verdicts = _verdicts(pairs, setting, trust_head=wishes.trust_head)
         for notice in more:
             say(f"note: {notice}")
-        experiment.ledger.conclude()
-    return Judged(
-        verdicts,
-        pairs,
-        _subjects(setting.arms, wishes),
-        setting.policy,
-        (*notices, *more),
-        experiment.ledger.resumed_pairs,
-    )
+        ledger.conclude()
+    subjects, told = _subjects(setting.arms, wishes), (*notices, *more)
+    return Judged(verdicts, pairs, subjects, setting.policy, told, ledger.resumed_pairs)
 
 
 def _verdicts(pairs: Sequence[Pair], setting: Setting, *, trust_head: bool) -> list[Verdict]:
@@ -124,9 +126,7 @@ def _subjects(arms: Arms, wishes: Wishes) -> str:
     return f"{head} ({arms.head.commit[:12]}) against {wishes.base} ({arms.base.commit[:12]})"
 
 
-def _setting(
-    request: Request, wishes: Wishes, workspace: Path, interpreter: Path, say: Say
-) -> Setting:
+def _setting(request: Request, wishes: Wishes, workspace: Path, interpreter: Path) -> Setting:
     arms = _sides(request, wishes, workspace, interpreter)
     policy, notices = _policy(arms, wishes)
     suites, more = _suites(arms, wishes)
@@ -138,8 +138,22 @@ def _setting(
         notices.append(f"the head changes what measures it: {listed(judging)}")
     if os.environ.get("PYTEST_ADDOPTS"):
         notices.append(f"PYTEST_ADDOPTS is left out ({os.environ['PYTEST_ADDOPTS']!r})")
-    arms = with_environments(arms, wishes.pythons, policy.install, workspace, say)
     return Setting(arms, policy, options, tuple(notices), explains_a_gain(changed, judging))
+
+
+def _built(setting: Setting, wishes: Wishes, workshop: Workshop, say: Say) -> Setting:
+    """Give the sides environments of their own where they need them, and note what builds wrote."""
+    install = setting.policy.install
+    arms = with_environments(setting.arms, wishes.pythons, install, workshop, say)
+    notices = []
+    for side in SIDES:
+        tree = arms.of(side)
+        # a compiled part is of sources that git knows
+        written = [name for name in tree.beginning if not name.endswith((".so", ".pyd"))]
+        judging = judging_files(written, tree.folder, setting.options.suites)
+        if judging:
+            notices.append(f"the build of the {side} writes what measures it: {listed(judging)}")
+    return replace(setting, arms=arms, notices=(*setting.notices, *notices))
 
 
 def sides(pairs: Sequence[Pair]) -> tuple[list[Sample], list[Sample]]:
@@ -224,12 +238,10 @@ def _judging(arms: Arms, changed: Sequence[str], suites: Sequence[str]) -> list[
     return found
 
 
-def _experiment(
-    request: Request, setting: Setting, workspace: Path, lock: int | None
-) -> Experiment:
-    furnish(workspace)
+def _facts(request: Request, setting: Setting) -> dict[str, Any]:
+    """Return what makes an experiment this one."""
     arms = setting.arms
-    facts = {
+    return {
         "base": arms.base.commit,
         "head": arms.head.tree,
         "project": request.folder,
@@ -237,9 +249,11 @@ def _experiment(
         "policy": asdict(setting.policy),
         "pythons": [str(arms.of(side).python) for side in SIDES if not arms.of(side).built],
     }
+
+
+def _ready(request: Request, arms: Arms, workspace: Path) -> dict[str, Side]:
     checkouts = tuple(request.repository.checkouts())
-    ready = {side: Side(side, arms, workspace, checkouts) for side in SIDES}
-    return Experiment(Ledger(request.out, facts), ready, setting.options, lock)
+    return {side: Side(side, arms, workspace, checkouts) for side in SIDES}
 
 
 def _resumed(ledger: Ledger) -> list[str]:

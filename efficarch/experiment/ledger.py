@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,18 @@ RESULTS = ("verdicts.json", "index.html", "summary.md")
 class Ledger:
     """Which files belong to an experiment, with their digests, in ``experiment.json``."""
 
-    def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._facts = json.loads(json.dumps(facts))
+        self._facts: dict[str, Any] = {}
+        self._state = "unclaimed"
         self._path = folder / "experiment.json"
         self._files: dict[str, str] = {}
         self.started = now()
         self.resumed_pairs = 0
         """How many pairs an interrupted run of the same experiment had finished."""
 
-    def claim(self) -> None:
-        """Take the folder, or go on with this experiment where it was interrupted.
+    def claim(self, facts: Mapping[str, Any]) -> None:
+        """Take the folder for an experiment of these facts, or go on where it was interrupted.
 
         What an earlier experiment concluded is replaced; one that was interrupted is not, unless it
         is this one.
@@ -43,6 +45,7 @@ class Ledger:
             EfficarchError: the folder is in use or holds an unfinished experiment, other files in
                 its place, or one that was changed since; or it cannot be written.
         """
+        self._facts = json.loads(json.dumps(facts))
         self._lock()
         earlier = self._earlier()
         if earlier is None or earlier["concluded"] or not earlier["files"]:
@@ -55,6 +58,7 @@ class Ledger:
             )
         else:
             self._resume(earlier)
+        self._state = "claimed"
 
     def add(self, files: Iterable[Path]) -> None:
         """Note the files of a pair that is finished."""
@@ -64,6 +68,16 @@ class Ledger:
     def conclude(self) -> None:
         """Note that the experiment is over: the same command measures anew."""
         self._write(concluded=True)
+        self._state = "concluded"
+
+    def kept(self) -> str:
+        """Say what there is of this experiment, and what the same command does with it."""
+        if self._state == "unclaimed":
+            return f"nothing was measured, {self.folder} is as it was; run the same command again"
+        if self._state == "concluded":
+            return "all pairs are measured, but not all is written; the same command measures anew"
+        pairs = next(pair for pair in count() if not self.has(pair))
+        return f"{pairs} finished pairs are kept in {self.folder}, run the same command to go on"
 
     def _lock(self) -> None:
         claim(self.folder, (*RESULTS, self._path.name))
