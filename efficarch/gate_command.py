@@ -14,7 +14,7 @@ from efficarch.console import path, regular
 from efficarch.decision import gate
 from efficarch.errors import EfficarchError
 from efficarch.experiment.interrupts import signals_as_interrupts
-from efficarch.experiment.ledger import claimed_alone, finished_pairs
+from efficarch.experiment.ledger import Ledger, claimed_alone
 from efficarch.experiment.project import project_folder
 from efficarch.experiment.request import Request, requested
 from efficarch.experiment.run import Options, load_pairs
@@ -53,7 +53,13 @@ def add_gate(parser: argparse.ArgumentParser) -> None:
     for name, choices in OF_CELLS.items():
         parser.add_argument(f"--{name}", choices=choices, default=choices[0], help=OF_TESTS)
     parser.add_argument("--seed", type=int, default=0, help="of the order of sides and cells")
-    parser.add_argument("--timeout", type=int, default=1800, metavar="SECONDS", help="per pair")
+    parser.add_argument(
+        "--timeout",
+        type=int,
+        default=1800,
+        metavar="SECONDS",
+        help="per pair, and per environment that is built (default: %(default)s)",
+    )
     parser.add_argument("--base-python", type=path, help="Python with what the base needs")
     parser.add_argument("--head-python", type=path, help="Python with what the head needs")
     parser.add_argument(
@@ -100,19 +106,17 @@ def run_gate(arguments: argparse.Namespace, say: Say, report: Report) -> int:
         raise EfficarchError("name the commit to compare with: --base REF")
     request = requested(arguments.out)
     wishes = _wishes(arguments, request)
+    ledger = Ledger(request.out)
     try:
         with signals_as_interrupts():
-            judged = run(request, wishes, Path(sys.executable), say)
+            judged = run(request, wishes, Path(sys.executable), ledger, say)
             return conclude(judged, request.out, say, report, annotate=arguments.annotate)
     except KeyboardInterrupt:
-        raise EfficarchError(
-            f"interrupted; {finished_pairs(request.out)} finished pairs are kept in {request.out}, "
-            "run the same command to go on"
-        ) from None
+        raise EfficarchError(f"interrupted; {ledger.kept()}") from None
     except OSError as error:
         raise EfficarchError(
-            f"cannot write {error.filename or request.out}: {error.strerror or error}; finished "
-            "pairs are kept, run the same command to go on"
+            f"cannot write {error.filename or request.out}: {error.strerror or error}; "
+            f"{ledger.kept()}"
         ) from error
 
 

@@ -4,12 +4,15 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from efficarch.conclusion import Judged
 from efficarch.decision import gate, undecided
 from efficarch.errors import EfficarchError, PolicyError
 from efficarch.experiment.acceptance import BrokenHeadError
+from efficarch.experiment.builder import Workshop
 from efficarch.experiment.environments import with_environments
+from efficarch.experiment.interrupts import held_back
 from efficarch.experiment.ledger import Ledger, refuse_others
 from efficarch.experiment.lock import only_gate
 from efficarch.experiment.project import check_settings, distribution_name, pytest_settings
@@ -85,8 +88,8 @@ class Setting:
     """Those of them that are known to measure."""
 
 
-def run(request: Request, wishes: Wishes, interpreter: Path, say: Say) -> Judged:
-    """Measure and judge; nothing is left but the files in the out folder.
+def run(request: Request, wishes: Wishes, interpreter: Path, ledger: Ledger, say: Say) -> Judged:
+    """Measure and judge; nothing is left but the files in the out folder, the ledger's.
 
     Raises:
         EfficarchError: whatever keeps the gate from its verdicts, in one sentence.
@@ -94,12 +97,17 @@ def run(request: Request, wishes: Wishes, interpreter: Path, say: Say) -> Judged
     with only_gate() as lock, temporary_folder() as workspace:
         # found out before anything is checked out or built
         refuse_others(request.out)
-        setting = _setting(request, wishes, workspace, interpreter, say)
-        experiment = _experiment(request, setting, workspace, lock)
-        experiment.ledger.claim()
-        notices = [*setting.notices, *_resumed(experiment.ledger)]
+        setting = _setting(request, wishes, workspace, interpreter)
+        workshop = Workshop(workspace, wishes.options.timeout_s, lock)
+        setting = _built(setting, wishes, workshop, say)
+        furnish(workspace)
+        with held_back():
+            ledger.claim(_facts(request, setting))
+        notices = [*setting.notices, *_resumed(ledger)]
         for notice in notices:
             say(f"note: {notice}")
+        ready = _ready(request, setting, workspace)
+        experiment = Experiment(ledger, ready, setting.options, lock)
         try:
             pairs, more = _measured(experiment, wishes, setting, say)
         except BrokenHeadError as error:
@@ -109,15 +117,9 @@ def run(request: Request, wishes: Wishes, interpreter: Path, say: Say) -> Judged
             verdicts = _verdicts(pairs, setting, trust_head=wishes.trust_head)
         for notice in more:
             say(f"note: {notice}")
-        experiment.ledger.conclude()
-    return Judged(
-        verdicts,
-        pairs,
-        _subjects(setting.arms, wishes),
-        setting.policy,
-        (*notices, *more),
-        experiment.ledger.resumed_pairs,
-    )
+        ledger.conclude()
+    subjects, told = _subjects(setting.arms, wishes), (*notices, *more)
+    return Judged(verdicts, pairs, subjects, setting.policy, told, ledger.resumed_pairs)
 
 
 def _verdicts(pairs: Sequence[Pair], setting: Setting, *, trust_head: bool) -> list[Verdict]:
@@ -133,9 +135,7 @@ def _subjects(arms: Arms, wishes: Wishes) -> str:
     return f"{head} ({arms.head.commit[:12]}) against {wishes.base} ({arms.base.commit[:12]})"
 
 
-def _setting(
-    request: Request, wishes: Wishes, workspace: Path, interpreter: Path, say: Say
-) -> Setting:
+def _setting(request: Request, wishes: Wishes, workspace: Path, interpreter: Path) -> Setting:
     arms = _sides(request, wishes, workspace, interpreter)
     policy, notices = _policy(arms, wishes)
     suites, more = _suites(arms, wishes)
@@ -150,8 +150,22 @@ def _setting(
         notices.append(f"links lead out of the sides ({listed([*links])}): both read the same")
     if os.environ.get("PYTEST_ADDOPTS"):
         notices.append(f"PYTEST_ADDOPTS is left out ({os.environ['PYTEST_ADDOPTS']!r})")
-    arms = with_environments(arms, wishes.pythons, policy.install, workspace, say)
     return Setting(arms, policy, options, tuple(notices), tuple(changed), tuple(judging))
+
+
+def _built(setting: Setting, wishes: Wishes, workshop: Workshop, say: Say) -> Setting:
+    """Give the sides environments of their own where they need them, and note what builds wrote."""
+    install = setting.policy.install
+    arms = with_environments(setting.arms, wishes.pythons, install, workshop, say)
+    notices = []
+    for side in SIDES:
+        tree = arms.of(side)
+        # a compiled part is of sources that git knows
+        written = [name for name in tree.beginning if not name.endswith((".so", ".pyd"))]
+        judging = judging_files(written, tree.folder, setting.options.suites)
+        if judging:
+            notices.append(f"the build of the {side} writes what measures it: {listed(judging)}")
+    return replace(setting, arms=arms, notices=(*setting.notices, *notices))
 
 
 def sides(pairs: Sequence[Pair]) -> tuple[list[Sample], list[Sample]]:
@@ -237,12 +251,10 @@ def _judging(arms: Arms, changed: Sequence[str], suites: Sequence[str]) -> list[
     return found
 
 
-def _experiment(
-    request: Request, setting: Setting, workspace: Path, lock: int | None
-) -> Experiment:
-    furnish(workspace)
+def _facts(request: Request, setting: Setting) -> dict[str, Any]:
+    """Return what makes an experiment this one."""
     arms = setting.arms
-    facts = {
+    return {
         "base": arms.base.commit,
         "head": arms.head.tree,
         "project": request.folder,
@@ -250,10 +262,12 @@ def _experiment(
         "policy": asdict(setting.policy),
         "pythons": [str(arms.of(side).python) for side in SIDES if not arms.of(side).built],
     }
+
+
+def _ready(request: Request, setting: Setting, workspace: Path) -> dict[str, Side]:
     checkouts = tuple(request.repository.checkouts())
-    names = gated_names(arms, setting.changed)
-    ready = {side: Side(side, arms, workspace, checkouts, names) for side in SIDES}
-    return Experiment(Ledger(request.out, facts), ready, setting.options, lock)
+    names = gated_names(setting.arms, setting.changed)
+    return {side: Side(side, setting.arms, workspace, checkouts, names) for side in SIDES}
 
 
 def _resumed(ledger: Ledger) -> list[str]:

@@ -1,18 +1,17 @@
 """An environment of its own for a side of a gate: built anew each time, and gone with the gate."""
 
 import shlex
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from efficarch.errors import EfficarchError, last_line
+from efficarch.errors import EfficarchError
+from efficarch.experiment.builder import Builder, Workshop
 from efficarch.experiment.dependencies import differing
-from efficarch.experiment.git import outside_variables
 from efficarch.experiment.project import compiled_parts
-from efficarch.experiment.worktree import SIDES, Arms, Tree
+from efficarch.experiment.worktree import SIDES, Arms, Tree, as_built
 
 CHAIN = "import site; site.addsitedir({!r})\n"
 
@@ -21,7 +20,7 @@ def with_environments(
     arms: Arms,
     given: tuple[Path | None, Path | None],
     install: Sequence[str],
-    workspace: Path,
+    workshop: Workshop,
     say: Callable[[str], None],
 ) -> Arms:
     """Give each side an environment of its own where it needs one.
@@ -30,7 +29,8 @@ def with_environments(
     ``pip install``, a string per call, run in the side's project.
 
     Raises:
-        EfficarchError: one is needed, and nothing says how to build it, or it cannot be built.
+        EfficarchError: one is needed, and nothing says how to build it, or it cannot be built, or
+            not in time.
     """
     others = differing(arms.base.project, arms.head.project)
     compiled = [found for side in SIDES if (found := compiled_parts(arms.of(side).project))]
@@ -49,58 +49,40 @@ def with_environments(
     say(f"{why}; building an environment for each side")
 
     def environment(side: str, python: Path | None) -> Tree:
-        folder = workspace / f"{side}-python"
-        tree = arms.of(side)
-        return tree if python else _built(tree, folder, install, alone=bool(others))
+        tree, folder = arms.of(side), workshop.folder / f"{side}-python"
+        if python:
+            return tree
+        builder = Builder(side, workshop)
+        return _built(tree, folder, install, builder, alone=bool(others))
 
     base, head = map(environment, SIDES, given)
     return Arms(base, head)
 
 
-def _built(tree: Tree, folder: Path, install: Sequence[str], *, alone: bool) -> Tree:
+def _built(
+    tree: Tree, folder: Path, install: Sequence[str], builder: Builder, *, alone: bool
+) -> Tree:
     """Return a side with a Python into whose environment it was installed.
 
     An environment ``alone`` holds nothing else; any other sees what this process's Python has too,
     so that only the project itself has to be installed.
     """
     python = folder / "bin" / "python"
-    _run([sys.executable, "-m", "venv", str(folder)], tree.path)
+    builder.run([sys.executable, "-m", "venv", str(folder)], folder.parent)
+    builder.use_cache_of(python)
     if not alone:
         # Python 3.11 brings an old one, which would stand before that of this process
-        _run([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools"], tree.path)
+        old = ["pip", "uninstall", "--quiet", "--yes", "setuptools"]
+        builder.run([str(python), "-m", *old], folder.parent)
         packages = next((folder / "lib").glob("python*/site-packages"))
         chain = "".join(map(CHAIN.format, _own_packages()))
         (packages / "efficarch-gate.pth").write_text(chain, encoding="utf-8")
     for arguments in install:
         pip = [str(python), "-m", "pip", "install", "--quiet"]
-        _run([*pip, *shlex.split(arguments)], tree.project)
-    return replace(tree, python=python, built=True)
+        builder.run([*pip, *shlex.split(arguments)], tree.project)
+    return as_built(replace(tree, python=python, built=True))
 
 
 def _own_packages() -> list[str]:
     paths = sysconfig.get_paths()
     return list(dict.fromkeys([paths["purelib"], paths["platlib"]]))
-
-
-def _run(command: Sequence[str], folder: Path) -> None:
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=outside_variables(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
-    if done.returncode:
-        raise EfficarchError(
-            f"the environment of a side cannot be built: {shlex.join(command[1:])} failed: "
-            f"{_telling(done.stderr or done.stdout)}"
-        )
-
-
-def _telling(output: str) -> str:
-    """Return the line that says what went wrong: pip's own words come after those of a build."""
-    errors = [line for line in output.splitlines() if "error:" in line.lower()]
-    inner = [line for line in errors if line.startswith(" " * 6)]
-    return (inner or errors or [last_line(output)])[-1].strip()

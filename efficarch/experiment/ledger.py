@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,10 @@ class Ledger:
     own, and anything else of such a name for a user's.
     """
 
-    def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._facts = json.loads(json.dumps(facts))
+        self._facts: dict[str, Any] = {}
+        self._state = "unclaimed"
         self._path = folder / NAME
         self._files: dict[str, str] = {}
         self._written: list[str] = []
@@ -46,8 +48,8 @@ class Ledger:
         self.resumed_pairs = 0
         """How many pairs an interrupted run of the same experiment had finished."""
 
-    def claim(self) -> None:
-        """Take the folder, or go on with this experiment where it was interrupted.
+    def claim(self, facts: Mapping[str, Any]) -> None:
+        """Take the folder for an experiment of these facts, or go on where it was interrupted.
 
         What an earlier experiment concluded is replaced; one that was interrupted is not, unless it
         is this one.
@@ -56,6 +58,7 @@ class Ledger:
             EfficarchError: the folder is in use or holds an unfinished experiment, other files in
                 its place, or one that was changed since; or it cannot be written.
         """
+        self._facts = json.loads(json.dumps(facts))
         self._lock()
         refuse_others(self.folder)
         earlier = _noted(self.folder)
@@ -69,6 +72,7 @@ class Ledger:
             )
         else:
             self._resume(earlier)
+        self._state = "claimed"
 
     def expect(self, files: Iterable[Path]) -> None:
         """Note which files of processes are going to be written."""
@@ -84,6 +88,16 @@ class Ledger:
         """Note that the experiment is over: the same command measures anew."""
         self._written = self._left()
         self._write(concluded=True)
+        self._state = "concluded"
+
+    def kept(self) -> str:
+        """Say what there is of this experiment, and what the same command does with it."""
+        if self._state == "unclaimed":
+            return f"nothing was measured, {self.folder} is as it was; run the same command again"
+        if self._state == "concluded":
+            return "all pairs are measured, but not all is written; the same command measures anew"
+        pairs = next(pair for pair in count() if not self.has(pair))
+        return f"{pairs} finished pairs are kept in {self.folder}, run the same command to go on"
 
     def _left(self) -> list[str]:
         """Return what is still there of the files that were to be written."""

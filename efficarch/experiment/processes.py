@@ -1,4 +1,4 @@
-"""Both processes of a pair, side by side under a coordinator; none of what they start stays."""
+"""Processes under a warden: a pair side by side, or one alone; none of what they start stays."""
 
 import socket
 import subprocess
@@ -30,13 +30,35 @@ NOTHING_SELECTED = 5
 
 @dataclass(frozen=True)
 class Start:
-    """How a process is started; ``log`` takes what it says."""
+    """How a process of a pair is started; ``log`` takes what it says."""
 
     command: Callable[[], Sequence[str]]
     variables: Callable[[int], Mapping[str, str]]
     """Given the descriptor of its end of the turns."""
     folder: Path
     log: Path
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is run, with its variables and its folder; ``log`` takes what it says."""
+
+    command: Sequence[str]
+    variables: Mapping[str, str]
+    folder: Path
+    log: Path
+
+
+def run_alone(program: Program, *, timeout_s: float, lock: int | None) -> int | None:
+    """Run a program to its end and return its exit code; ``None`` where it took too long.
+
+    Nothing of what it started stays, either way. ``lock`` is as for `run_pair`.
+    """
+    with _process(program, None, lock) as process:
+        try:
+            return process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
 
 
 def run_pair(
@@ -65,7 +87,9 @@ def run_pair(
             ours, theirs = socket.socketpair()
             connections[side] = stack.enter_context(ours)
             with theirs:
-                running[side] = stack.enter_context(_process(start, theirs, lock))
+                turns = theirs.fileno()
+                program = Program(start.command(), start.variables(turns), start.folder, start.log)
+                running[side] = stack.enter_context(_process(program, turns, lock))
         conductor = conductor_of(connections)
         stack.callback(conductor.hang_up)
         Thread(target=conductor.run, daemon=True).start()
@@ -90,23 +114,24 @@ def run_pair(
 
 @contextmanager
 def _process(
-    start: Start, turns: socket.socket, lock: int | None
+    program: Program, turns: int | None, lock: int | None
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    with start.log.open("wb") as output, ExitStack() as stack:
+    with program.log.open("wb") as output, ExitStack() as stack:
         with held_back():
-            process = _started(start, turns.fileno(), output, lock)
+            process = _started(program, turns, output, lock)
             stack.callback(_end, process)
         yield process
 
 
 def _started(
-    start: Start, turns: int, output: IO[bytes], lock: int | None
+    program: Program, turns: int | None, output: IO[bytes], lock: int | None
 ) -> "subprocess.Popen[bytes]":
-    program = [sys.executable, "-I", "-S", str(Path(warden.__file__)), str(turns)]
+    kept = warden.NOTHING if turns is None else str(turns)
+    above = [sys.executable, "-I", "-S", str(Path(warden.__file__)), kept]
     return subprocess.Popen(
-        [*program, *start.command()],
-        cwd=start.folder,
-        env=dict(start.variables(turns)),
+        [*above, *program.command],
+        cwd=program.folder,
+        env=dict(program.variables),
         # the warden ends everything when the gate's end of this is closed
         stdin=subprocess.PIPE,
         stdout=output,

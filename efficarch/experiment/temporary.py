@@ -15,7 +15,7 @@ from efficarch.files import resolved
 PREFIX = "efficarch-gate-"
 MARKER = "efficarch-gate.lock"
 CONTENTS = frozenset({MARKER, "agent", "base", "base-home", "base-python"}) | frozenset(
-    {"control", "head", "head-home", "head-python", "index", "pytest.ini"}
+    {"build.log", "control", "head", "head-home", "head-python", "index", "pytest.ini"}
 )
 """What a gate puts there; a folder that holds anything else is not removed for being stale."""
 

@@ -1,9 +1,11 @@
-"""Runs one measured process and ends whatever it started: warden.py DESCRIPTOR COMMAND…
+"""Runs one process and ends whatever it started: warden.py DESCRIPTOR COMMAND…
+
+The descriptor is one that the process inherits, or - for none.
 
 A program of its own, since it has to outlive the gate: it watches its standard input, which the
 gate holds open, and when that ends, however the gate did, so does everything below it. Processes
 that left the group or the session come back to it, as it is their next of kin (Linux). The
-measured process ends with the warden, should that be killed.
+process ends with the warden, should that be killed.
 
 Its exit status is that of the process, 128 and the signal's number where a signal ended it.
 """
@@ -21,6 +23,7 @@ SUBREAPER, DEATH_SIGNAL = 36, 1
 """Options of prctl(2)."""
 
 LINUX = sys.platform.startswith("linux")
+NOTHING = "-"
 NOT_RUN = 127
 ROUNDS = 100
 """How often descendants are looked for: one may start another while it is being ended."""
@@ -32,18 +35,20 @@ def main(arguments: list[str]) -> int:
     if libc is not None:
         libc.prctl(SUBREAPER, 1, 0, 0, 0)
     kept, *command = arguments
+    passed = () if kept == NOTHING else (int(kept),)
     try:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            pass_fds=(int(kept),),
+            pass_fds=passed,
             start_new_session=True,
             preexec_fn=None if libc is None else lambda: libc.prctl(DEATH_SIGNAL, signal.SIGKILL),
         )
     except OSError as error:
         sys.stdout.write(f"{command[0]} cannot be run: {error.strerror}\n")
         return NOT_RUN
-    os.close(int(kept))
+    for descriptor in passed:
+        os.close(descriptor)
     try:
         # the gate writes nothing: readable means that it has closed its end
         select.select([sys.stdin.fileno(), ended(process)], [], [])

@@ -6,8 +6,9 @@ snapshot of the working tree adds lies in the head's own repository and goes wit
 
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import file_digest
 from pathlib import Path
 
 from efficarch.errors import EfficarchError, last_line
@@ -44,6 +45,8 @@ class Tree:
     """Of the gated project, from the top."""
     built: bool = False
     """Whether that Python is of an environment into which the side was installed."""
+    beginning: Mapping[str, str] = field(default_factory=dict)
+    """What was other than in the commit before anything was measured, and what it was."""
 
     @property
     def project(self) -> Path:
@@ -98,12 +101,43 @@ def check_out_snapshot(
     return _checked_out(repository, commit, path, python, snapshot=True)
 
 
+def as_built(tree: Tree) -> Tree:
+    """Return a side whose beginning is what its build has left."""
+    return replace(tree, beginning=_differing(tree.path))
+
+
 def changes(tree: Tree) -> list[str]:
-    """Return which files of a side are not as its commit has them; new ones if they are code."""
-    git = _inside(tree.path)
+    """Return which files of a side are not as its commit has them; new ones if they are code.
+
+    What its build left is as it was then.
+    """
+    now, before = _differing(tree.path), tree.beginning
+    return [name for name in {**before, **now} if now.get(name) != before.get(name)]
+
+
+def _differing(path: Path) -> dict[str, str]:
+    """Return what differs from the commit in a side or one of its submodules, with what it is."""
+    git = _inside(path)
     lines = git("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all").split("\0")
     entries = [(line[:2], line[3:]) for line in lines if line]
-    return [name for state, name in entries if state != "??" or _may_run(name)]
+    return {
+        name: f"{state} {_content(path / name)}"
+        for state, name in entries
+        if state != "??" or _may_run(name)
+    }
+
+
+def _content(path: Path) -> str:
+    """Return what tells a file from what it may become; of a submodule, what differs in it."""
+    try:
+        if path.is_symlink():
+            return str(path.readlink())
+        if path.is_file():
+            with path.open("rb") as file:
+                return f"{path.stat().st_mode:o} {file_digest(file, 'sha256').hexdigest()}"
+    except OSError as error:
+        return str(error.strerror)
+    return str(_differing(path)) if (path / ".git").exists() else ""
 
 
 def links_out(tree: Tree) -> list[str]:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from efficarch.experiment.ledger import Ledger, run_file
 from efficarch.experiment.temporary import PREFIX
+from efficarch.experiment.worktree import SIDES
 from tests.experiment.scratch import (
     QUICK,
     SLOW,
@@ -401,6 +403,92 @@ def test_a_file_that_was_changed_since_is_no_evidence(
     assert code == 2
     assert f"{path} is not the file that was measured" in errors
     assert not (out_of(repo) / "verdicts.json").exists()
+
+
+HANGS = """
+import os, pathlib, time
+
+
+def build_editable(*_arguments, **_more):
+    pathlib.Path(r"{flag}").write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+build_wheel = build_editable
+"""
+BUILT = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+
+
+def hanging_build(repo: Path, flag: Path) -> None:
+    """Commit a project whose build does not end."""
+    policy = (repo / "pyproject.toml").read_text()
+    project = policy + 'install = ["--no-index --no-deps -e ."]\n' + BUILT
+    commit(repo, "hangs", {"pyproject.toml": project, "backend.py": HANGS.format(flag=flag)})
+
+
+def test_stopped_while_it_builds(repo: Path, tmp_path: Path) -> None:
+    """Its pairs are not those of an earlier gate, which stay; nor does anything of the build."""
+    flag = tmp_path / "pid"
+    assert finished(repo, "--base", "HEAD")[0] == 0
+    before = {path: path.read_bytes() for path in out_of(repo).rglob("*") if path.is_file()}
+    hanging_build(repo, flag)
+    process = gate(repo, "--base", "HEAD")
+    wait_for(flag)
+    process.send_signal(signal.SIGTERM)
+    _output, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 2
+    assert errors == (
+        f"efficarch: interrupted; nothing was measured, {out_of(repo)} is as it was; run the same "
+        "command again\n"
+    )
+    after = {path: path.read_bytes() for path in out_of(repo).rglob("*") if path.is_file()}
+    assert after == before
+    assert not alive(int(flag.read_text()))
+
+
+def test_a_build_that_hangs(repo: Path, tmp_path: Path) -> None:
+    """It is stopped as a pair is, in one sentence."""
+    flag = tmp_path / "pid"
+    hanging_build(repo, flag)
+
+    code, _output, errors = finished(
+        repo, "--base", "HEAD", "--timeout", "20", "--out", str(tmp_path / "out")
+    )
+
+    assert code == 2
+    assert "building the environment of the base took more than 20 s and was stopped" in errors
+    assert errors.count("\n") == 1
+    assert not alive(int(flag.read_text()))
+
+
+def test_what_a_ledger_says_is_kept(tmp_path: Path) -> None:
+    """Of this experiment, and not what files of another lie there."""
+    first = Ledger(tmp_path / "out")
+    first.claim({"base": "a"})
+    for pair in range(2):
+        measured = [run_file(first.folder, pair, side) for side in SIDES]
+        for path in measured:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("{}")
+        first.add(measured)
+    assert first.kept().startswith("2 finished pairs are kept in")
+    first.conclude()
+    assert "the same command measures anew" in first.kept()
+
+    second = Ledger(tmp_path / "out")
+    assert second.kept().startswith("nothing was measured")
+    # what the first left is gone; a file of nobody may lie in its place
+    os.close(first._descriptor)
+    second.claim({"base": "b"})
+    for side in SIDES:
+        run_file(second.folder, 0, side).write_text("{}")
+    assert second.kept().startswith("0 finished pairs are kept in")
 
 
 def test_planted_files_are_not_taken_for_measured_ones(repo: Path) -> None:

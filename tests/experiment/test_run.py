@@ -44,7 +44,7 @@ def told(
     monkeypatch.setattr(run, "load_pair", load_pair)
     options = Options((), (), ("suites",), 0, 60, subject_alone=allowed)
     measure(
-        Experiment(Ledger(Path("nowhere"), {}), {}, options, None),
+        Experiment(Ledger(Path("nowhere")), {}, options, None),
         looks=(3,),
         undecided=lambda _pairs: [],
         tell=lambda _done, _look, _seconds: None,

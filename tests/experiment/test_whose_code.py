@@ -260,6 +260,22 @@ def test_compiled_parts_are_built_for_each_side(alone: Path) -> None:
     assert git(repo, "status", "--porcelain", "--ignored") == "!! reports/"
 
 
+def test_what_a_build_leaves_in_the_tree_is_its_own(alone: Path) -> None:
+    """Also where git does not ignore it; what it writes into the suites is said."""
+    repo = compiled(alone / "ext", "--no-build-isolation --no-deps -e .")
+    writes = "open('benchmarks/conftest.py', 'w').write('# ours')\n"
+    setup = (repo / "setup.py").read_text()
+    commit(repo, "ignores nothing", {".gitignore": "", "setup.py": setup + writes})
+    commit(repo, "the same")
+
+    code, output, errors = finished(repo, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert (code, errors) == (0, "")
+    for side in ("base", "head"):
+        said = f"the build of the {side} writes what measures it: benchmarks/conftest.py"
+        assert said in output
+
+
 def test_a_tree_that_hides_what_was_built_is_no_measurement(alone: Path) -> None:
     """Installed beside a tree whose own folder comes first, and lacks the compiled parts."""
     repo = compiled(alone / "ext", "--no-build-isolation --no-deps .")

@@ -1,5 +1,6 @@
 """Claims about the two sides: what is checked out is what was asked for, and nothing is written."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from efficarch.experiment.git import Git
 from efficarch.experiment.repository import find_repository
 from efficarch.experiment.worktree import (
     Arms,
+    as_built,
     changed_files,
     changes,
     check_out,
@@ -375,3 +377,58 @@ def test_what_is_excluded_names_no_commit(repo: Path) -> None:
     """Git gives its name with the sign."""
     with pytest.raises(EfficarchError, match=r"no commit '\^main'; name a branch"):
         find_repository(repo).resolve("^main")
+
+
+def test_what_a_build_leaves_is_the_beginning(repo: Path, tmp_path: Path) -> None:
+    """From there on whatever differs is a change: other, more, less, and back again."""
+    tree = base_of(repo, "HEAD", tmp_path / "work" / "base")
+    (tree.path / "fast.so").write_bytes(b"1")
+    (tree.path / "a.py").write_text("A = 2\n")
+    (tree.path / "b.c").write_text("")
+
+    tree = as_built(tree)
+
+    assert sorted(tree.beginning) == ["a.py", "fast.so"]
+    assert changes(tree) == []
+    (tree.path / "fast.so").write_bytes(b"2")
+    assert changes(tree) == ["fast.so"]
+    (tree.path / "fast.so").write_bytes(b"1")
+    (tree.path / "a.py").write_text("A = 1\n")
+    assert changes(tree) == ["a.py"]
+    (tree.path / "a.py").write_text("A = 3\n")
+    (tree.path / "deep" / "b.py").unlink()
+    (tree.path / "new.so").write_bytes(b"1")
+    (tree.path / "fast.so").unlink()
+    assert sorted(changes(tree)) == ["a.py", "deep/b.py", "fast.so", "new.so"]
+
+
+def test_what_a_build_leaves_may_be_anything(repo: Path, tmp_path: Path) -> None:
+    """A pipe is not read, a link not followed, a folder in place of a file is looked into."""
+    tree = base_of(repo, "HEAD", tmp_path / "work" / "base")
+    (tree.path / "a.py").unlink()
+    os.mkfifo(tree.path / "a.py")
+    (tree.path / "l.so").symlink_to("l.so")
+    (tree.path / "deep" / "b.py").unlink()
+    (tree.path / "deep" / "b.py").mkdir()
+
+    tree = as_built(tree)
+
+    assert changes(tree) == []
+    (tree.path / "l.so").unlink()
+    (tree.path / "l.so").symlink_to("other.so")
+    assert changes(tree) == ["l.so"]
+
+
+def test_what_a_build_leaves_in_a_submodule(repo: Path, tmp_path: Path) -> None:
+    """It is looked into too."""
+    vendor = started(tmp_path / "vendor", {"v.py": "V = 1\n"})
+    git(repo, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(vendor))
+    commit(repo, "with a submodule")
+    tree = base_of(repo, "HEAD", tmp_path / "work" / "base")
+    (tree.path / "vendor" / "v.py").write_text("V = 2\n")
+
+    tree = as_built(tree)
+
+    assert (list(tree.beginning), changes(tree)) == (["vendor"], [])
+    (tree.path / "vendor" / "v.py").write_text("V = 3\n")
+    assert changes(tree) == ["vendor"]
