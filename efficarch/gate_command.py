@@ -19,7 +19,8 @@ from efficarch.experiment.project import project_folder
 from efficarch.experiment.request import Request, requested
 from efficarch.experiment.run import Options, load_pairs
 from efficarch.gate import Outcome, Verdict
-from efficarch.gate_run import Wishes, run
+from efficarch.gate_run import run
+from efficarch.gate_setting import Wishes
 from efficarch.observation import Sample
 from efficarch.patterns import matches
 from efficarch.policy import Policy, load_named_policy, load_policy

@@ -12,7 +12,7 @@ from efficarch.conclusion import exit_code
 from efficarch.experiment.ledger import run_file
 from efficarch.experiment.run import Options
 from efficarch.gate import Outcome, Verdict
-from efficarch.gate_run import Wishes, options_of
+from efficarch.gate_setting import Wishes, options_of
 from efficarch.policy import Policy
 from efficarch.record import Estimate
 from tests import samples
