@@ -61,6 +61,11 @@ class Setting:
 
 
 def prepared(request: Request, wishes: Wishes, workspace: Path, interpreter: Path) -> Setting:
+    """Check both sides out, and find by what they are judged and what the head changed of it.
+
+    Raises:
+        EfficarchError: there is no such commit, setting or folder; in one sentence.
+    """
     arms = _sides(request, wishes, workspace, interpreter)
     policy, notices = _policy(arms, wishes)
     suites, more = _suites(arms, wishes)
