@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from efficarch.errors import EfficarchError
-from efficarch.files import from_home
 from efficarch.models import OPTIONS, destination
 
 if TYPE_CHECKING:
@@ -70,6 +69,8 @@ def check_options(config: pytest.Config) -> None:
     Raises:
         EfficarchError: too few rounds, a folder that is not there, or images that do not do.
     """
+    from efficarch.files import from_home
+
     rounds = config.getoption("efficarch_rounds")
     if rounds is not None and rounds < MIN_ROUNDS:
         raise EfficarchError(f"rounds is {rounds}; a 95 % interval needs at least {MIN_ROUNDS}")
@@ -105,6 +106,7 @@ def images_of(config: pytest.Config) -> "list[Image] | None":
 def _read(folder: str | None) -> "list[Image] | None":
     if folder is None:
         return None
+    from efficarch.files import from_home
     from efficarch.models.folder import labelled_images
 
     return labelled_images(from_home(folder))
