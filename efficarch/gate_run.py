@@ -16,7 +16,7 @@ from efficarch.experiment.lock import only_gate
 from efficarch.experiment.request import Request
 from efficarch.experiment.run import Experiment, Pair, measure
 from efficarch.experiment.shared_caches import Caches
-from efficarch.experiment.side import Side, furnish, gated_names
+from efficarch.experiment.side import Side, furnish, gated_projects
 from efficarch.experiment.temporary import temporary_folder
 from efficarch.experiment.worktree import (
     SIDES,
@@ -111,8 +111,8 @@ def _facts(request: Request, setting: Setting) -> dict[str, Any]:
 
 def _ready(request: Request, setting: Setting, workspace: Path) -> dict[str, Side]:
     checkouts = tuple(request.repository.checkouts())
-    names = gated_names(setting.arms, setting.changed)
-    return {side: Side(side, setting.arms, workspace, checkouts, names) for side in SIDES}
+    projects = gated_projects(setting.arms, setting.changed)
+    return {side: Side(side, setting.arms, workspace, checkouts, projects) for side in SIDES}
 
 
 def _resumed(ledger: Ledger) -> list[str]:

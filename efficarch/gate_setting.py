@@ -89,9 +89,13 @@ def built(setting: Setting, wishes: Wishes, workshop: Workshop, say: Say) -> Set
     arms = with_environments(setting.arms, wishes.pythons, install, workshop, say)
     notices = []
     for side in SIDES:
-        tree = arms.of(side)
+        tree, before = arms.of(side), setting.arms.of(side).beginning
         # a compiled part is of sources that git knows
-        written = [name for name in tree.beginning if not name.endswith((".so", ".pyd"))]
+        written = [
+            name
+            for name, left in tree.beginning.items()
+            if left != before.get(name) and not name.endswith((".so", ".pyd"))
+        ]
         judging = judging_files(written, tree.folder, setting.options.suites)
         if judging:
             notices.append(f"the build of the {side} writes what measures it: {listed(judging)}")

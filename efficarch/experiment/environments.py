@@ -10,8 +10,8 @@ from pathlib import Path
 from efficarch.errors import EfficarchError
 from efficarch.experiment.builder import Builder, Workshop
 from efficarch.experiment.dependencies import differing
-from efficarch.experiment.project import compiled_parts
-from efficarch.experiment.worktree import SIDES, Arms, Tree, as_built
+from efficarch.experiment.project import compiled_parts, generated_file
+from efficarch.experiment.worktree import SIDES, Arms, Tree, as_it_is
 
 CHAIN = "import site; site.addsitedir({!r})\n"
 
@@ -33,7 +33,11 @@ def with_environments(
             not in time.
     """
     others = differing(arms.base.project, arms.head.project)
-    compiled = [found for side in SIDES if (found := compiled_parts(arms.of(side).project))]
+    projects = [arms.of(side).project for side in SIDES]
+    compiled = [found for each in projects if (found := compiled_parts(each))]
+    if install:
+        # without it the project may do without: many fall back
+        compiled += [found for each in projects if (found := generated_file(each))]
     if None not in given or not (others or compiled):
         return arms
     why = f"{' and '.join(others)} differ between base and head: they may need different packages"
@@ -80,7 +84,7 @@ def _built(
     for arguments in install:
         pip = [str(python), "-m", "pip", "install", "--quiet"]
         builder.run([*pip, *shlex.split(arguments)], tree.project)
-    return as_built(replace(tree, python=python, built=True))
+    return as_it_is(replace(tree, python=python, built=True))
 
 
 def _own_packages() -> list[str]:

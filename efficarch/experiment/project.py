@@ -55,6 +55,14 @@ COMPILING_WORDS = re.compile(
     r"\b(ext_modules|cffi_modules|cythonize|mypycify|rust_extensions|skbuild|Extension\()"
     r"|\b(Cpp|CUDA|CMake|Rust|Pybind11)Extension\b"
 )
+GENERATED = (
+    (("setuptools_scm",), "version_file"),
+    (("setuptools_scm",), "write_to"),
+    (("hatch", "build", "hooks", "vcs"), "version-file"),
+    (("pdm", "version"), "write_to"),
+)
+"""Settings that name a file with the version, which a build writes."""
+
 COMPILING_HOOKS = ("custom", "cython", "mypyc", "scikit-build", "cmake")
 
 
@@ -121,6 +129,16 @@ def compiled_parts(project: Path) -> str | None:
         return "a build script of pdm"
     found = COMPILING_WORDS.search(_text(project / "setup.py"))
     return f"{found.group().rstrip('(')} in setup.py" if found else None
+
+
+def generated_file(project: Path) -> str | None:
+    """Say which file a build would write that a checkout lacks: that of the version."""
+    data = _pyproject(project)
+    for keys, name in GENERATED:
+        given = _table(data, "tool", *keys).get(name)
+        if isinstance(given, str) and not (project / given).is_file():
+            return f"{given}, which {name} names"
+    return None
 
 
 def pytest_settings(project: Path) -> dict[str, Any]:

@@ -115,7 +115,10 @@ class Experiment:
         lasting = [path for each in files.values() for path in each.lasting]
         self.ledger.expect(lasting)
         (self.folder / RUNS).mkdir(exist_ok=True)
-        for path in (*lasting, *(each.collected for each in files.values())):
+        for path in (
+            *lasting,
+            *(path for each in files.values() for path in (each.collected, each.heard)),
+        ):
             path.unlink(missing_ok=True)
 
     def _run(self, files: Mapping[str, Files], plan: ProcessPlan, *, first: bool) -> dict[str, int]:

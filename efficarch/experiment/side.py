@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -95,6 +96,11 @@ class Files:
         return self.control / f"{self.target.stem}.told"
 
     @property
+    def heard(self) -> Path:
+        """What processes hear that are forked from it."""
+        return self.control / f"{self.target.stem}.heard"
+
+    @property
     def collected(self) -> Path:
         """What the agent says before anything runs."""
         return self.control / f"{self.target.stem}.collected"
@@ -110,8 +116,8 @@ class Side:
     """The gate's temporary folder."""
     checkouts: tuple[Path, ...]
     """The user's, whose code must not be measured by mistake; the first is the gate's."""
-    names: tuple[str, ...]
-    """Of the distributions that the gate is about."""
+    projects: tuple[tuple[str, str | None], ...]
+    """Those that the gate is about: their folders in the repository, and what they are called."""
 
     def command(self, files: Files, arguments: Sequence[str]) -> list[str]:
         """Return the command of a measured process; ``arguments`` are further ones of pytest."""
@@ -172,7 +178,13 @@ class Side:
             "collected": str(files.collected),
             "own": [str(resolved(path)) for path in own],
             "others": {str(resolved(Path(path))): whose for path, whose in others.items()},
-            "project": list(self.names),
+            "heard": str(files.heard),
+            "project": [name for _folder, name in self.projects if name is not None],
+            "projects": [
+                str(checkout / folder)
+                for checkout in self.checkouts
+                for folder, _name in self.projects
+            ],
             "results": [str(resolved(path)) for path in self._results(files)],
             "built": tree.built or self._has_own_python(),
         }
@@ -203,11 +215,29 @@ class Side:
     def _own_paths(self, value: str) -> str:
         """Return a variable in which what the checkout and this side both have is this side's."""
         parts = value.split(os.pathsep)
+        if not all(re.match(r"/(?!/)|$", part) for part in parts):
+            # an address, say, which has colons and slashes too
+            return value
         for place, part in enumerate(parts):
-            inside = self._in_tree(Path(part)) if part.startswith("/") else None
-            if inside is not None and inside.exists():
+            inside = self._in_tree(Path(part)) if part else None
+            if inside is not None and self._has_all_of(Path(part), inside):
                 parts[place] = str(inside)
         return os.pathsep.join(parts)
+
+    def _has_all_of(self, path: Path, inside: Path) -> bool:
+        """Whether a path of this side's tree stands for one of the checkout.
+
+        The whole project does. Another folder may hold what git ignores, data above all.
+        """
+        tree = self.arms.of(self.name)
+        if not path.is_dir() or inside in (tree.path, tree.project):
+            return inside.exists()
+        for folder, folders, names in os.walk(path):
+            folders[:] = [each for each in folders if each != "__pycache__"]
+            here = inside / Path(folder).relative_to(path)
+            if not all((here / each).exists() for each in (*folders, *names)):
+                return False
+        return inside.is_dir()
 
     def _in_tree(self, path: Path) -> Path | None:
         """Return where a path of the checkout is in this side's tree, if it is one of it."""
@@ -233,13 +263,14 @@ class Side:
         return {"HOME": str(home), "TMPDIR": str(temporary), **installed, **shared, **own}
 
 
-def gated_names(arms: Arms, changed: Iterable[str]) -> tuple[str, ...]:
-    """Return what the gated project and all others with a changed file are called."""
+def gated_projects(arms: Arms, changed: Iterable[str]) -> tuple[tuple[str, str | None], ...]:
+    """Return folder and name of the gated project and of all others with a changed file."""
     found = []
     for tree in (arms.of(side) for side in SIDES):
         folders = {project_folder(tree.path, (tree.path / name).parent) for name in changed}
-        found += [distribution_name(each) for each in (tree.project, *sorted(folders))]
-    return tuple(dict.fromkeys(name for name in found if name is not None))
+        for each in (tree.project, *sorted(folders)):
+            found.append((str(each.relative_to(tree.path)), distribution_name(each)))
+    return tuple(dict.fromkeys(found))
 
 
 def furnish(workspace: Path) -> None:

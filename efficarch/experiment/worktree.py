@@ -73,7 +73,7 @@ def check_out(repository: Repository, commit: str, path: Path, python: Path) -> 
         EfficarchError: a submodule's commit is not in this clone, or a disk is full.
     """
     _borrow(repository, path)
-    return _checked_out(repository, commit, path, python)
+    return as_it_is(_checked_out(repository, commit, path, python))
 
 
 def check_out_snapshot(
@@ -98,18 +98,19 @@ def check_out_snapshot(
     with (path / ".git" / "info" / "exclude").open("a", encoding="utf-8") as file:
         file.writelines(f"\n{pattern}\n" for pattern in left_out)
     commit = _snapshot(repository, path)
-    return _checked_out(repository, commit, path, python, snapshot=True)
+    return as_it_is(_checked_out(repository, commit, path, python, snapshot=True))
 
 
-def as_built(tree: Tree) -> Tree:
-    """Return a side whose beginning is what its build has left."""
+def as_it_is(tree: Tree) -> Tree:
+    """Return a side whose beginning is what its checkout, or then its build, has left."""
     return replace(tree, beginning=_differing(tree.path))
 
 
 def changes(tree: Tree) -> list[str]:
     """Return which files of a side are not as its commit has them; new ones if they are code.
 
-    What its build left is as it was then.
+    What its checkout and its build left is as it was then: git itself may call a fresh checkout
+    changed, by what its attributes say of line ends.
     """
     now, before = _differing(tree.path), tree.beginning
     return [name for name in {**before, **now} if now.get(name) != before.get(name)]

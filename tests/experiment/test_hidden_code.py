@@ -1,5 +1,6 @@
 """Whose code was measured, where the process itself shows nothing of it."""
 
+import json
 import os
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from tests.experiment.scratch import (
 )
 
 BY_COMMAND = """
-import os, subprocess, sys
+import os, pathlib, subprocess, sys
 
 
 def test_command(benchmark):
@@ -37,8 +38,19 @@ def test_command(benchmark):
         ('"-sE",', "", 4),
         ("", "env={'PATH': os.environ['PATH']}", 4),
         ("", "", 1),
+        ("", "env={'PYTHONPATH': str(pathlib.Path(__file__).parents[1] / 'src')}", 1),
+        ("", "env={}, cwd=pathlib.Path(__file__).parents[1] / 'src'", 1),
+        ("", "env={'PYTHONPATH': str(pathlib.Path(__file__).parent)}", 4),
     ],
-    ids=["isolated", "without variables", "other variables", "as it is"],
+    ids=[
+        "isolated",
+        "without variables",
+        "other variables",
+        "as it is",
+        "the side's own path",
+        "in the side's own folder",
+        "another path of the side's",
+    ],
 )
 def test_a_command_of_an_installed_project(
     editable: tuple[Path, Path], options: str, variables: str, code: int
@@ -55,6 +67,22 @@ def test_a_command_of_an_installed_project(
 
     assert found == code, output
     assert ("a process that does not see this side's path" in output) == (code == 4)
+
+
+def test_a_package_that_is_kept_in_the_checkout(alone: Path) -> None:
+    """As a file to install from, where no index can be reached: it is the same for both sides."""
+    repo = strangers(alone / "flat")
+    imports = BENCHMARK.replace("from acclib", "import theirs\nfrom acclib")
+    commit(repo, "uses it", {"benchmarks/test_step.py": imports, "wheels/theirs-1.whl": "x"})
+    python = environment(alone / "venv")
+    installed(site_packages(python), "theirs", "")
+    origin = {"url": (repo / "wheels" / "theirs-1.whl").as_uri(), "archive_info": {}}
+    info = site_packages(python) / "theirs-1.dist-info"
+    (info / "direct_url.json").write_text(json.dumps(origin))
+
+    code, output, _errors = finished(repo, "--base", "HEAD", python=python)
+
+    assert code == 0, output
 
 
 def test_a_command_in_the_checkout(alone: Path) -> None:
@@ -155,7 +183,8 @@ SIZE = json.load(open(os.environ["SETTINGS"]))["size"]
 
 
 def step():
-    assert open(os.environ["DATA"]).read() == "data"
+    assert open(os.environ["DATA"] + "/data.txt").read() == "data"
+    assert os.environ["ADDRESS"].startswith("sqlite:////")
     return STEP(SIZE)
 """
 
@@ -171,9 +200,10 @@ def test_variables_that_lead_into_the_checkout(alone: Path, slower: str) -> None
         "benchmarks/test_step.py": BENCHMARK,
         "pyproject.toml": PROJECT,
         ".gitignore": "data.txt\n",
+        "data/README.md": "What lies here is too large for git.\n",
     }
     repo = started(alone / "variables", files)
-    (repo / "data.txt").write_text("data")
+    (repo / "data" / "data.txt").write_text("data")
     changed = {
         "script": {"scripts/step.py": script.replace("size)", "8 * size)", 2)},
         "settings": {"settings.json": '{"size": 160000}\n'},
@@ -182,7 +212,8 @@ def test_variables_that_lead_into_the_checkout(alone: Path, slower: str) -> None
     variables = {
         "WORKSPACE": str(repo),
         "SETTINGS": f"{repo}/settings.json",
-        "DATA": f"{repo}/data.txt",
+        "DATA": f"{repo}/data",
+        "ADDRESS": f"sqlite:///{repo}/settings.json",
     }
 
     code, output, _errors = finished(repo, "--base", "HEAD~1", "--head", "HEAD", **variables)
@@ -304,6 +335,75 @@ def test_a_program_that_was_built_in_the_checkout(alone: Path) -> None:
 
     assert code == 4
     assert f"calculate from {program} (the checkout)" in output
+
+
+BY_WORKER = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+
+def work():
+    from acclib import step
+
+    return [step() for _ in range(50)]
+
+
+def test_worker(benchmark):
+    def run():
+        with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+            pool.submit(work).result()
+
+    benchmark.pedantic(run, rounds=3)
+"""
+
+
+def test_a_worker_that_was_forked(alone: Path) -> None:
+    """What it imports and its parent does not, and what it is replaced by."""
+    files = {"deep/acclib.py": STEP, "benchmarks/test_w.py": BY_WORKER, "pyproject.toml": PROJECT}
+    repo = started(alone / "forks", files)
+    commit(repo, "slower", {"deep/acclib.py": SLOWER})
+    python = environment(alone / "venv")
+    (site_packages(python) / "acclib.pth").write_text(f"{repo}/deep\n")
+
+    code, output, _errors = finished(repo, "--base", "HEAD~1", "--head", "HEAD", python=python)
+
+    assert code == 4
+    assert f"{repo}/deep/acclib.py (the checkout)" in output
+
+
+def test_a_helper_that_is_called_like_a_folder_of_the_tree(alone: Path) -> None:
+    """A package of one module, from a place of the user's own: many trees have a ``common``."""
+    repo = strangers(alone / "flat")
+    imports = BENCHMARK.replace("from acclib", "import common\nfrom acclib")
+    commit(repo, "uses it", {"benchmarks/test_step.py": imports, "docs/common/__init__.py": ""})
+    (alone / "helpers" / "common").mkdir(parents=True)
+    (alone / "helpers" / "common" / "__init__.py").touch()
+
+    code, output, _errors = finished(
+        repo, "--base", "HEAD", PYTHONPATH=f"{alone}/helpers:{Path(__file__).parents[2]}"
+    )
+
+    assert code == 0, output
+
+
+@pytest.mark.parametrize(("changed", "code"), [("third_party/theirs/__init__.py", 4), ("x", 0)])
+def test_a_folder_of_the_checkout_that_was_installed(alone: Path, changed: str, code: int) -> None:
+    """Once, for both sides: right as long as neither changes it."""
+    repo = strangers(alone / "flat")
+    imports = BENCHMARK.replace("from acclib", "import theirs\nfrom acclib")
+    project = '[project]\nname = "theirs"\nversion = "1"\n'
+    files = {"benchmarks/test_step.py": imports, "third_party/pyproject.toml": project}
+    commit(repo, "uses it", {**files, "third_party/theirs/__init__.py": "V = 1\n"})
+    commit(repo, "changes", {changed: "V = 2\n"})
+    python = environment(alone / "venv")
+    installed(site_packages(python), "theirs", "V = 1\n")
+    origin = {"url": (repo / "third_party").as_uri(), "dir_info": {}}
+    info = site_packages(python) / "theirs-1.dist-info"
+    (info / "direct_url.json").write_text(json.dumps(origin))
+
+    found, output, _errors = finished(repo, "--base", "HEAD~1", "--head", "HEAD", python=python)
+
+    assert found == code, output
 
 
 PASSING = """

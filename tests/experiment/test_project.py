@@ -14,6 +14,7 @@ from efficarch.experiment.project import (
     check_settings,
     compiled_parts,
     distribution_name,
+    generated_file,
     import_folders,
     project_folder,
     pytest_settings,
@@ -213,6 +214,24 @@ def test_a_link_in_a_circle_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "lib").symlink_to("src")
 
     assert import_folders(tmp_path) == [tmp_path]
+
+
+GENERATED = {
+    "setuptools_scm": '[tool.setuptools_scm]\nversion_file = "a/_version.py"\n',
+    "setuptools_scm, before": '[tool.setuptools_scm]\nwrite_to = "a/_version.py"\n',
+    "hatch-vcs": '[tool.hatch.build.hooks.vcs]\nversion-file = "a/_version.py"\n',
+    "pdm": '[tool.pdm.version]\nsource = "scm"\nwrite_to = "a/_version.py"\n',
+}
+
+
+@pytest.mark.parametrize("text", GENERATED.values(), ids=GENERATED)
+def test_a_version_that_a_build_writes(tmp_path: Path, text: str) -> None:
+    """Where the checkout lacks it."""
+    project = write(tmp_path, {"pyproject.toml": text, "a/__init__.py": ""})
+
+    assert (generated_file(project) or "").startswith("a/_version.py, which ")
+    write(tmp_path, {"a/_version.py": ""})
+    assert generated_file(project) is None
 
 
 def test_a_project_is_the_nearest_folder_that_says_so(tmp_path: Path) -> None:

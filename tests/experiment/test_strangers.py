@@ -363,3 +363,54 @@ def test_an_environment_inside_the_checkout(alone: Path) -> None:
 
     assert (code, errors) == (1, "")
     assert "not its own" not in output
+
+
+def test_line_ends_that_a_checkout_changes(alone: Path) -> None:
+    """Git itself calls such a file changed as soon as it is there; no measured code did it."""
+    repo = strangers(alone / "flat")
+    (repo / "acclib" / "more.py").write_bytes(b"MORE = 1\r\n")
+    commit(repo, "line ends")
+    commit(repo, "attributes", {".gitattributes": "*.py text eol=lf\n"})
+
+    code, _output, errors = finished(repo, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert (code, errors) == (0, "")
+
+
+GENERATES = """
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "acclib"
+version = "0.1"
+
+[tool.setuptools]
+packages = ["acclib"]
+
+[tool.setuptools_scm]
+version_file = "acclib/_version.py"
+"""
+
+
+@pytest.mark.parametrize("install", [True, False])
+def test_a_version_that_a_build_writes(alone: Path, install: bool) -> None:
+    """With install in the policy it is built; without, the way on is that."""
+    policy = 'install = ["--no-deps --no-build-isolation -e ."]\n' if install else ""
+    files = {
+        "setup.py": "open('acclib/_version.py', 'w').write('VERSION = 1\\n')\n"
+        "from setuptools import setup\nsetup()\n",
+        "pyproject.toml": GENERATES + PROJECT + policy,
+        "acclib/__init__.py": "from acclib._version import VERSION\n\n\n" + STEP,
+        "benchmarks/test_step.py": "from acclib import step\n\n\n"
+        "def test_step(benchmark):\n    benchmark.pedantic(step, rounds=20)\n",
+        ".gitignore": "_version.py\n*.egg-info/\n",
+    }
+    repo = started(alone / "generates", files)
+    commit(repo, "slower", {"acclib/__init__.py": files["acclib/__init__.py"] + SLOWER})
+
+    code, output, errors = finished(repo, "--base", "HEAD~1", "--head", "HEAD")
+
+    assert code == (1 if install else 2), output + errors
+    assert install or "builds or generates it, say how: install in the policy" in errors

@@ -13,7 +13,7 @@ from efficarch.experiment.git import Git
 from efficarch.experiment.repository import find_repository
 from efficarch.experiment.worktree import (
     Arms,
-    as_built,
+    as_it_is,
     changed_files,
     changes,
     check_out,
@@ -386,7 +386,7 @@ def test_what_a_build_leaves_is_the_beginning(repo: Path, tmp_path: Path) -> Non
     (tree.path / "a.py").write_text("A = 2\n")
     (tree.path / "b.c").write_text("")
 
-    tree = as_built(tree)
+    tree = as_it_is(tree)
 
     assert sorted(tree.beginning) == ["a.py", "fast.so"]
     assert changes(tree) == []
@@ -411,7 +411,7 @@ def test_what_a_build_leaves_may_be_anything(repo: Path, tmp_path: Path) -> None
     (tree.path / "deep" / "b.py").unlink()
     (tree.path / "deep" / "b.py").mkdir()
 
-    tree = as_built(tree)
+    tree = as_it_is(tree)
 
     assert changes(tree) == []
     (tree.path / "l.so").unlink()
@@ -427,7 +427,7 @@ def test_what_a_build_leaves_in_a_submodule(repo: Path, tmp_path: Path) -> None:
     tree = base_of(repo, "HEAD", tmp_path / "work" / "base")
     (tree.path / "vendor" / "v.py").write_text("V = 2\n")
 
-    tree = as_built(tree)
+    tree = as_it_is(tree)
 
     assert (list(tree.beginning), changes(tree)) == (["vendor"], [])
     (tree.path / "vendor" / "v.py").write_text("V = 3\n")

@@ -64,7 +64,7 @@ class Agent:
         self.facts: dict[str, Any] = {}
         self.names: dict[str, str] = {}
         """Of the cells by the id of their test."""
-        self.watch = Watch()
+        self.watch = Watch(Path(told["own"][0]), Path(told["heard"]))
         self.lockstep = Lockstep.inherited(os.environ.get(LOCKSTEP))
 
     @pytest.hookimpl(tryfirst=True)
@@ -145,6 +145,7 @@ class Agent:
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         """Write the record, after everybody else has finished."""
         outcome = yield
+        self.watch.gather()
         write(
             Path(self.told["record"]),
             {

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from .places import real, within
+
 Found = Iterator[tuple[str, Path, str]]
 """What it is called, its file, and whose it is."""
 
@@ -21,7 +23,7 @@ class Copies:
         found = [each for each in installed if _is_project(each, told)]
         self._built = bool(told["built"])
         self._files = {path for each in found for path in _files(each)}
-        self._local = {path for each in installed if _folder(each) for path in _files(each)}
+        self._local = {path for each in installed if _origin(each) for path in _files(each)}
         self.place = None if self._built or not found else _place(found[0])
         """Where a process finds a copy that is neither side's."""
 
@@ -33,7 +35,7 @@ class Copies:
             return
         for name, path in loaded.items():
             # what an editable installation puts there only leads to the code
-            if path in self._files and not _within(path, own) and "editable" not in path.name:
+            if path in self._files and not within(path, own) and "editable" not in path.name:
                 yield name, path, "a copy that was installed once, for neither side"
 
     def _unbuilt(self, loaded: Mapping[str, Path], own: Sequence[Path]) -> Found:
@@ -42,7 +44,7 @@ class Copies:
         for package in {path.parent for path in compiled}:
             name = package.name
             path = loaded.get(name)
-            if path is not None and path.parent != package and _within(path, own):
+            if path is not None and path.parent != package and within(path, own):
                 yield name, path, f"without its compiled parts, which are in {package}"
 
     def may_be(self, path: Path) -> bool:
@@ -51,23 +53,27 @@ class Copies:
         return not installed or path in self._local
 
 
-def twins(loaded: Mapping[str, Path], own: Sequence[Path], copies: Copies) -> Found:
+def twins(
+    loaded: Mapping[str, Path], own: Sequence[Path], copies: Copies, folders: Sequence[str]
+) -> Found:
     """Yield packages from elsewhere of which the tree has most modules too, in some folder.
 
     Other clones, and layouts that the project does not tell. What stands inside a package of the
-    tree is a part of that, vendored, and no package of its own.
+    tree is a part of that, vendored, and no package of its own. A single module says little: many
+    trees have a ``common``; there it has to be in one of the ``folders`` that modules come from.
     """
     packages: dict[str, dict[str, Path]] = {}
     for name, path in loaded.items():
         top = name.partition(".")[0]
-        if "/" in name or top in sys.stdlib_module_names or _within(path, own):
+        if "/" in name or top in sys.stdlib_module_names or within(path, own):
             continue
         if copies.may_be(path):
             packages.setdefault(top, {})[_relative(name, path)] = path
     for top, folder in _homes(own[0], packages):
         files = packages[top]
         there = [each for each in files if (own[0] / folder / each).is_file()]
-        if 2 * len(there) > len(files):
+        telling = len(there) > 1 or os.path.realpath(own[0] / folder) in folders
+        if telling and 2 * len(there) > len(files):
             yield top, next(iter(files.values())), f"not the tree's, which is in {folder}"
 
 
@@ -93,12 +99,12 @@ def _homes(tree: Path, packages: Iterable[str]) -> Iterator[tuple[str, str]]:
 def _is_project(distribution: Distribution, told: Mapping[str, Any]) -> bool:
     if _plain(distribution.metadata["Name"] or "") in {_plain(each) for each in told["project"]}:
         return True
-    folder = _folder(distribution)
-    return folder is not None and _within(folder, map(Path, told["others"]))
+    # one without a name that can be read, by its folder in a checkout
+    return str(_origin(distribution)) in told["projects"]
 
 
-def _folder(distribution: Distribution) -> Path | None:
-    """Return the folder or file that a distribution was installed from, if it was one."""
+def _origin(distribution: Distribution) -> Path | None:
+    """Return the folder or archive that a distribution was installed from, if it was one."""
     origin = distribution.read_text("direct_url.json")
     try:
         url = urlsplit(json.loads(origin or "{}").get("url", ""))
@@ -108,7 +114,7 @@ def _folder(distribution: Distribution) -> Path | None:
 
 
 def _place(distribution: Distribution) -> Path:
-    return _folder(distribution) or Path(str(distribution.locate_file("")))
+    return _origin(distribution) or Path(str(distribution.locate_file("")))
 
 
 def _plain(name: str) -> str:
@@ -118,8 +124,4 @@ def _plain(name: str) -> str:
 def _files(distribution: Distribution) -> Iterator[Path]:
     for file in distribution.files or ():
         if file.suffix in (".py", ".so", ".pyd"):
-            yield Path(str(distribution.locate_file(file))).resolve()
-
-
-def _within(path: Path, folders: Iterable[Path]) -> bool:
-    return any(path.is_relative_to(folder) for folder in folders)
+            yield real(str(distribution.locate_file(file)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from .places import real
 from .selection import TIMED_BY, timer_of
 
 
@@ -15,9 +16,9 @@ def judges(config: pytest.Config, items: Iterable[pytest.Item], tree: Path) -> l
 
     Settings in the project's own folder are left out: the gate compares what they say to pytest.
     """
-    found = {Path(each).resolve() for each in _files(config, items) if each}
+    found = {real(each) for each in _files(config, items) if each}
     if config.inipath is not None and config.inipath.parent != config.rootpath:
-        found.add(config.inipath.resolve())
+        found.add(real(config.inipath))
     return sorted(path.relative_to(tree).as_posix() for path in found if path.is_relative_to(tree))
 
 

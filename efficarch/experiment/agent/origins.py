@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .copies import Copies, Found, twins
+from .places import real, within
 from .watch import Watch
 
 INSTALLED = ("site-packages", "dist-packages")
@@ -33,13 +34,13 @@ def origins(told: Mapping[str, Any], watch: Watch) -> dict[str, Any]:
         *_children(watch, others, copies),
     ]
     named = {path for _name, path, _whose in found}
-    found += [each for each in twins(loaded, own, copies) if each[1] not in named]
+    found += [each for each in twins(loaded, own, copies, watch.folders) if each[1] not in named]
     return {
         "foreign": [
             {"module": name, "file": str(path), "whose": whose} for name, path, whose in found
         ],
         "replaced": sorted(
-            name for name, path in loaded.items() if _within(path, own[:1]) and _is_known(name)
+            name for name, path in loaded.items() if within(path, own[:1]) and _is_known(name)
         ),
         "shared": sorted(_shared(watch.written, [*own, *map(Path, told["results"])])),
     }
@@ -52,16 +53,16 @@ class Others:
         self._own = own
         self._others = {Path(folder): whose for folder, whose in others.items()}
         prefixes = [sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()]
-        self._prefixes = [Path(each).resolve() for each in dict.fromkeys(prefixes)]
+        self._prefixes = [real(each) for each in dict.fromkeys(prefixes)]
 
     def of(self, path: Path) -> tuple[Path, str] | None:
         """Return whose folder a path lies in, and which; ``None`` if nobody's."""
         for folder, whose in self._others.items():
-            if not path.is_relative_to(folder) or _within(path, self._own):
+            if not path.is_relative_to(folder) or within(path, self._own):
                 continue
             inside = [each for each in self._prefixes if each.is_relative_to(folder)]
             below = path.relative_to(folder).parts
-            if not set(INSTALLED) & set(below) and not _within(path, inside):
+            if not set(INSTALLED) & set(below) and not within(path, inside):
                 return folder, whose
         return None
 
@@ -77,7 +78,7 @@ class Others:
 
         What the tree itself lacks (data that git ignores, say) is for both sides the same.
         """
-        for path in {Path(each).resolve() for each in read} - known:
+        for path in {real(each) for each in read} - known:
             found = self.of(path)
             if found is None or path.suffix == ".pyc":
                 continue
@@ -90,9 +91,9 @@ class Others:
 def _children(watch: Watch, others: Others, copies: Copies) -> Found:
     """Yield programs of others, and Pythons that find other code than this process."""
     for child in sorted(watch.children):
-        program = Path(child.program).resolve()
+        program = real(child.program)
         whose = others.of(program)
-        folder = others.of(Path(child.folder).resolve())
+        folder = others.of(real(child.folder))
         if whose is not None:
             yield child.command, program, whose[1]
         elif folder is not None:
@@ -105,9 +106,9 @@ def _shared(written: Iterable[str], own: Sequence[Path]) -> Iterator[str]:
     """Yield files that this process left where the other side finds them too."""
     devices = [Path("/dev"), Path("/proc"), Path("/sys")]
     for each in written:
-        path = Path(each).resolve()
-        device = _within(path, devices) and not path.is_relative_to("/dev/shm")
-        if path.is_file() and not device and not _within(path, own):
+        path = real(each)
+        device = within(path, devices) and not path.is_relative_to("/dev/shm")
+        if path.is_file() and not device and not within(path, own):
             yield str(path)
 
 
@@ -128,10 +129,10 @@ def _loaded(executed: Iterable[str]) -> Iterator[tuple[str, Path]]:
         found = getattr(module, "__file__", None)
         if isinstance(found, str):
             files.add(found)
-            yield name, Path(found).resolve()
+            yield name, real(found)
     for path in {*executed, *_mapped()}:
         if path.startswith("/") and path not in files:
-            yield path, Path(path).resolve()
+            yield path, real(path)
 
 
 def _mapped() -> set[str]:
@@ -142,7 +143,3 @@ def _mapped() -> set[str]:
         return set()
     paths = {line.split(maxsplit=5)[5] for line in lines if line.count("/") and ".so" in line}
     return {path for path in paths if path.startswith("/")}
-
-
-def _within(path: Path, folders: Iterable[Path]) -> bool:
-    return any(path.is_relative_to(folder) for folder in folders)

@@ -4,6 +4,7 @@ A module may hide where it came from, a configuration may lie in somebody else's
 process may run a copy that its parent never loads.
 """
 
+import json
 import os
 import re
 import shutil
@@ -35,13 +36,50 @@ class Child(NamedTuple):
 class Watch:
     """Listens from when it is made until the process ends: such a hook cannot be removed."""
 
-    def __init__(self) -> None:
+    def __init__(self, tree: Path, log: Path) -> None:
+        """Begin in the project's folder; PYTHONPATH names the agent's, and this side's in a tree.
+
+        What processes hear that are forked from this one goes to ``log``.
+        """
         self.executed: set[str] = set()
         self.read: set[str] = set()
         self.written: set[str] = set()
         self.children: set[Child] = set()
-        self._path = os.environ.get("PYTHONPATH", "").partition(os.pathsep)[0]
+        agent, *others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        self.folders = [p for p in map(os.path.realpath, others) if Path(p).is_relative_to(tree)]
+        """Those of this side in which modules are looked for."""
+        # a project with folders for its code has none of it in its own
+        inside = [each for each in self.folders if each != os.path.realpath(".")]
+        self._seen = {os.path.realpath(agent), *(inside or self.folders)}
+        self._log = str(log)
+        self._forked = False
+        os.register_at_fork(after_in_child=self._begin_child)
         sys.addaudithook(self._hear)
+
+    def gather(self) -> None:
+        """Take in what forked processes heard."""
+        with suppress(OSError), open(self._log, encoding="utf-8") as lines:  # noqa: PTH123
+            for line in lines:
+                with suppress(ValueError, TypeError):
+                    kind, item = json.loads(line)
+                    getattr(self, kind).add(Child(*item) if kind == "children" else item)
+
+    def _begin_child(self) -> None:
+        self._forked = True
+
+    def _note(self, kind: str, item: Any) -> None:
+        known: set[Any] = getattr(self, kind)
+        if item in known:
+            return
+        known.add(item)
+        if self._forked:
+            # nobody can say how it ends; a descriptor kept open may become somebody else's
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            descriptor = os.open(self._log, flags, 0o600)
+            try:
+                os.write(descriptor, json.dumps([kind, item]).encode() + b"\n")
+            finally:
+                os.close(descriptor)
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event not in HEARD:
@@ -51,15 +89,15 @@ class Watch:
             if event == "open":
                 self._opened(arguments[0], arguments[2])
             elif event == "exec":
-                self.executed.add(arguments[0].co_filename)
+                self._note("executed", arguments[0].co_filename)
             else:
                 program, words, *folder, variables = arguments
                 self._started(program, words, folder, variables)
 
     def _opened(self, path: Any, flags: int) -> None:
-        if isinstance(path, str | bytes):
-            which = self.written if flags & WRITING else self.read
-            which.add(os.path.abspath(os.fsdecode(path)))  # noqa: PTH100
+        if isinstance(path, str | bytes) and path != self._log:
+            kind = "written" if flags & WRITING else "read"
+            self._note(kind, os.path.abspath(os.fsdecode(path)))  # noqa: PTH100
 
     def _started(self, program: Any, words: Any, folder: list[Any], variables: Any) -> None:
         names = [_text(word) for word in ([words] if isinstance(words, str | bytes) else words)]
@@ -68,16 +106,26 @@ class Watch:
         path = _variable(given, "PATH") or os.defpath
         found = Path(shutil.which(_text(program), path=path) or _text(program))
         where = os.path.abspath(_text(folder[0] if folder and folder[0] else "."))  # noqa: PTH100
-        sees = not _is_python(found) or self._seen_by(found, names, given)
+        sees = not _is_python(found) or self._seen_by(found, names, where, given)
         # a command may have other arguments each time, and be started a thousand times
         command = " ".join([found.name, *names[1 : 1 if sees else 3]])
-        self.children.add(Child(str(found), command[:LONGEST], where, sees))
+        self._note("children", Child(str(found), command[:LONGEST], where, sees))
 
-    def _seen_by(self, python: Path, words: list[str], variables: Mapping[Any, Any]) -> bool:
-        """Whether a Python finds what this process finds."""
-        options = _options(words[1:]) if PYTHON.fullmatch(python.name) else []
-        given = _variable(variables, "PYTHONPATH").split(os.pathsep)
-        return self._path in given and not any(map(ISOLATING.fullmatch, options))
+    def _seen_by(
+        self, python: Path, words: list[str], folder: str, variables: Mapping[Any, Any]
+    ) -> bool:
+        """Whether a Python that is started in a folder finds modules where this process does."""
+        direct = PYTHON.fullmatch(python.name) is not None
+        options = _options(words[1:]) if direct else []
+        if any(map(ISOLATING.fullmatch, options)):
+            return False
+        found = [each for each in _variable(variables, "PYTHONPATH").split(os.pathsep) if each]
+        if not any("P" in each for each in options):
+            # the folder of a script comes first, or else that in which it is started
+            rest = words[1 + len(options) :] if direct else [str(python)]
+            script = rest and not rest[0].startswith("-")
+            found.append(str(Path(rest[0]).parent) if script else "")
+        return any(os.path.realpath(Path(folder, each)) in self._seen for each in found)
 
 
 def _text(value: Any) -> str:
