@@ -156,6 +156,6 @@ def progress(done: int, look: int, seconds: float) -> str:
     width = 20
     filled = width * done // look
     to_go = (look - done) * seconds
-    time = f"{to_go:.0f} s" if to_go < 120 else f"{to_go / 60:.0f} min"
-    left = f", about {time} to go" if seconds else ""
+    length = f"{to_go:.0f} s" if to_go < 120 else f"{to_go / 60:.0f} min"
+    left = f", about {length} to go" if seconds else ""
     return f"[{'#' * filled}{'.' * (width - filled)}] pair {done + 1} of {look}{left}"

@@ -18,8 +18,8 @@ NAMES = ("json", "partial", "log", "record.json", "record.json.partial")
 
 def ledger(folder: Path) -> Ledger:
     """Return that of an experiment which took the folder."""
-    made = Ledger(folder, FACTS)
-    made.claim()
+    made = Ledger(folder)
+    made.claim(FACTS)
     return made
 
 
