@@ -21,6 +21,8 @@ from tests.experiment.scratch import (
     strangers,
 )
 
+pytestmark = pytest.mark.usefixtures("few_plugins")
+
 BY_COMMAND = """
 import os, pathlib, subprocess, sys
 

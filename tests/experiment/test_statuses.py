@@ -18,6 +18,8 @@ from tests.experiment.scratch import (
     strangers,
 )
 
+pytestmark = pytest.mark.usefixtures("few_plugins")
+
 TWO = """
 import pytest
 from acclib import step
@@ -217,7 +219,8 @@ def test_plugins_that_distribute_do_not(project: Path) -> None:
     commit(project, "options", {"pytest.ini": "[pytest]\naddopts = -n 2 --dist loadscope\n"})
     commit(project, "equal", {"README.md": "x\n"})
 
-    assert finished(project, "--base", "HEAD~1", "--head", "HEAD")[0] == 0
+    autoload = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": ""}
+    assert finished(project, "--base", "HEAD~1", "--head", "HEAD", **autoload)[0] == 0
 
 
 NESTED = """

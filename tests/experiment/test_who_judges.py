@@ -18,6 +18,8 @@ from tests.experiment.scratch import (
     strangers,
 )
 
+pytestmark = pytest.mark.usefixtures("few_plugins")
+
 LOOSE = PROJECT.replace("floor = 0.9", "floor = 0.99").replace("null = 0.5", "null = 0.98")
 
 

@@ -20,6 +20,8 @@ from tests.experiment.scratch import (
     strangers,
 )
 
+pytestmark = pytest.mark.usefixtures("few_plugins")
+
 FINDS = "import pathlib, sys\nsys.path.insert(0, {folder!r})\n"
 """Puts a folder in front of everything else, as some conftest files do."""
 
